@@ -1,0 +1,144 @@
+//! One `[[backend]]` table of the configuration.
+
+use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
+
+use serde::{Deserialize, Deserializer, de};
+
+use crate::{
+    env::Glob,
+    facet::{Dialect, Framework},
+};
+
+/// A configured source of instances.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Its name in logs, metrics and answers; unique.
+    pub name: String,
+    /// What it is.
+    #[serde(default)]
+    pub kind: Kind,
+    /// The framework inside its workers.
+    #[serde(default = "Framework::assumed")]
+    pub framework: Framework,
+    /// What its workers speak; by the framework where it isn't said.
+    #[serde(default)]
+    pub dialect: Option<Dialect>,
+    /// Its members. A host name that resolves to several addresses is as many members.
+    pub urls: Vec<UpstreamUrl>,
+    /// How calls are spread over the members.
+    #[serde(default)]
+    pub balance: Balance,
+    /// How often each member's `GET /health` is asked; never where it isn't said.
+    #[serde(default, with = "humantime_serde::option")]
+    pub health_interval: Option<Duration>,
+    /// Which calls it takes; all where it isn't said. The first backend that matches takes a call.
+    #[serde(default)]
+    pub when: Option<When>,
+}
+
+impl Config {
+    /// What its workers speak.
+    #[must_use]
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
+            .unwrap_or_else(|| self.framework.default_dialect())
+    }
+}
+
+/// What a backend is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// A pool of workers that something else runs.
+    #[default]
+    Upstream,
+}
+
+/// How calls are spread over a backend's members.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Balance {
+    /// The same env with the same code goes to the same member, as far as load allows.
+    #[default]
+    EnvAffinity,
+    /// To the member with the fewest calls under way.
+    LeastRequests,
+}
+
+/// Which calls a backend takes: all conditions must hold.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct When {
+    /// Variables of the call's env and the globs their values must match.
+    pub env: BTreeMap<String, Glob>,
+    /// Request headers and the values they must have exactly.
+    pub header: BTreeMap<String, String>,
+}
+
+/// Where a member listens: `http://host:port` or `unix:/path`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum UpstreamUrl {
+    /// A host name or address, and its port.
+    Tcp {
+        /// Without brackets.
+        host: String,
+        /// Never 0.
+        port: u16,
+    },
+    /// The path of a Unix socket.
+    Unix(std::path::PathBuf),
+}
+
+/// Why a text isn't the URL of a member.
+#[derive(Debug, thiserror::Error)]
+#[error("not a member's URL; write http://host:port or unix:/path")]
+pub struct UpstreamUrlError;
+
+impl FromStr for UpstreamUrl {
+    type Err = UpstreamUrlError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            let path = path.strip_prefix("//").unwrap_or(path);
+            return if path.starts_with('/') {
+                Ok(Self::Unix(path.into()))
+            } else {
+                Err(UpstreamUrlError)
+            };
+        }
+        let uri: http::Uri = text.parse().map_err(|_| UpstreamUrlError)?;
+        let plain = uri.scheme_str() == Some("http")
+            && matches!(uri.path(), "" | "/")
+            && uri.query().is_none()
+            && !text.contains('@');
+        let host = uri.host().ok_or(UpstreamUrlError)?;
+        let port = uri.port_u16().unwrap_or(80);
+        if !plain || host.is_empty() || port == 0 {
+            return Err(UpstreamUrlError);
+        }
+        let host = host
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .to_owned();
+        Ok(Self::Tcp { host, port })
+    }
+}
+
+impl fmt::Display for UpstreamUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port } if host.contains(':') => write!(f, "http://[{host}]:{port}"),
+            Self::Tcp { host, port } => write!(f, "http://{host}:{port}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for UpstreamUrl {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(de::Error::custom)
+    }
+}

@@ -1,0 +1,1 @@
+//! The whole configuration: composed, read and validated before a port is bound.

@@ -1,0 +1,6 @@
+//! stub
+
+#[allow(missing_docs)]
+pub struct DigestKey;
+#[allow(missing_docs)]
+pub struct EnvDigest;

@@ -1,0 +1,5 @@
+//! stub
+use serde::Deserialize;
+/// stub
+#[derive(Debug, Clone, Deserialize)]
+pub struct Glob(String);

@@ -1,0 +1,6 @@
+//! stub
+
+#[allow(missing_docs)]
+pub struct EnvString;
+#[allow(missing_docs)]
+pub struct Line;

@@ -1,0 +1,1 @@
+//! Logs, metrics, redaction: what may be seen from outside.

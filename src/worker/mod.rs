@@ -1,0 +1,1 @@
+//! The sample worker: a stand-in game backend that speaks either dialect.
