@@ -1,0 +1,80 @@
+//! The gateway's own log: to standard error, so that standard output stays the access log's.
+
+use std::io::{IsTerminal, stderr};
+
+use serde::Deserialize;
+use tracing_subscriber::EnvFilter;
+
+/// The `[log]` table of the configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// What is logged: a level (`error`, `warn`, `info`, `debug`, `trace`) or directives such as
+    /// `info,envgate::backend=debug`.
+    pub level: String,
+    /// The form of a line.
+    pub format: Format,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            level: "info".to_owned(),
+            format: Format::Text,
+        }
+    }
+}
+
+/// The form of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// For people.
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
+/// Why the log can't be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The directives can't be read.
+    #[error(
+        "log.level isn't a level or a list of directives; write info, or info,envgate::backend=debug"
+    )]
+    Level(#[source] tracing_subscriber::filter::ParseError),
+    /// Something else has set up a log in this process.
+    #[error("a log is set up already")]
+    Twice(#[source] tracing_subscriber::util::TryInitError),
+}
+
+impl Config {
+    /// Whether `level` can be read, checked before anything starts.
+    ///
+    /// # Errors
+    /// [`LogError::Level`].
+    pub fn check(&self) -> Result<(), LogError> {
+        EnvFilter::try_new(&self.level)
+            .map(|_| ())
+            .map_err(LogError::Level)
+    }
+}
+
+/// Sets up the log for the whole process.
+///
+/// # Errors
+/// Where the level can't be read, or a log is set up already.
+pub fn init(config: &Config) -> Result<(), LogError> {
+    use tracing_subscriber::util::SubscriberInitExt;
+
+    let filter = EnvFilter::try_new(&config.level).map_err(LogError::Level)?;
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(stderr)
+        .with_ansi(stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none());
+    match config.format {
+        Format::Text => lines.finish().try_init(),
+        Format::Json => lines.json().flatten_event(true).finish().try_init(),
+    }
+    .map_err(LogError::Twice)
+}

@@ -1,0 +1,499 @@
+//! Every metric of the gateway, as handles that are plain atomics.
+//!
+//! Two families: the C# worker's own names (`worker_*`, counted as the reference counts them, so
+//! that an existing dashboard keeps working: CONTRACT 8) and `envgate_*`. Labels come from small
+//! closed sets; no label grows with the number of envs.
+
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use prometheus::{
+    Counter, Encoder, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+use super::system::{self, CpuSamples};
+use crate::facet::{Dialect, ErrorNumber};
+
+/// What the reference's labels say of this gateway; empty ones are left out.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Labels {
+    /// `WORKER_ENVIRONMENT_ID`.
+    pub environment: Option<String>,
+    /// `WORKER_BACKEND_ID`.
+    pub backend: Option<String>,
+}
+
+/// How a call ended, as far as it can be told from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CallOutcome {
+    /// The facet returned.
+    Ok,
+    /// The facet threw.
+    Exception,
+    /// The backend answered with another status, passed on as it was.
+    Passed,
+    /// The answer was streamed, unread.
+    Streamed,
+    /// The gateway answered with an error of its own.
+    Error,
+    /// The client left before its answer was there.
+    ClientGone,
+}
+
+impl CallOutcome {
+    const ALL: [Self; 6] = [
+        Self::Ok,
+        Self::Exception,
+        Self::Passed,
+        Self::Streamed,
+        Self::Error,
+        Self::ClientGone,
+    ];
+
+    /// Its name in metrics and the access log.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Exception => "exception",
+            Self::Passed => "passed",
+            Self::Streamed => "streamed",
+            Self::Error => "error",
+            Self::ClientGone => "client_gone",
+        }
+    }
+}
+
+/// Upper bounds in seconds: from a hot loopback call to the default time-out.
+const SECONDS: [f64; 14] = [
+    0.000_1, 0.000_25, 0.000_5, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 60.0,
+];
+
+/// All handles. Cheap to read and to add to from any thread.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    worker: WorkerMetrics,
+    system: SystemMetrics,
+    calls: Vec<IntCounter>,
+    errors: Vec<IntCounter>,
+    /// Time calls spent in their env's queue.
+    pub queue_seconds: Histogram,
+    /// Time calls waited for a member and a connection to it.
+    pub connect_seconds: Histogram,
+    /// Time from sending a call to the backend until its whole answer was there.
+    pub upstream_seconds: Histogram,
+    /// Calls waiting in the queues of their envs.
+    pub queued_calls: IntGauge,
+    /// Calls that have been taken and not yet answered.
+    pub calls_in_flight: IntGauge,
+    /// Entries in the table of instances.
+    pub hot_envs: IntGauge,
+    /// Raw env texts found without parsing.
+    pub env_lookup_hits: IntCounter,
+    /// Raw env texts that had to be parsed.
+    pub env_lookup_misses: IntCounter,
+    /// Client connections open now.
+    pub connections: IntGauge,
+    /// Client connections accepted.
+    pub connections_total: IntCounter,
+    /// Client connections turned away for want of room.
+    pub connections_refused_total: IntCounter,
+    /// Bytes of bodies held in memory now.
+    pub body_bytes_held: IntGauge,
+    /// Connections opened to backends.
+    pub upstream_connects_total: IntCounterVec,
+    /// Attempts to reach a member that failed.
+    pub upstream_connect_failures_total: IntCounterVec,
+    /// Members by backend and state (`in`, `out`).
+    pub members: IntGaugeVec,
+    /// Headers of untrusted peers that were dropped.
+    pub dropped_headers_total: IntCounter,
+    /// Variables of the deployment's env that the text form can't carry.
+    pub unrepresentable_variables: IntGauge,
+    /// Access-log lines that found no room.
+    pub access_log_dropped_total: IntCounter,
+}
+
+#[derive(Debug)]
+struct WorkerMetrics {
+    requests: IntCounter,
+    duration_seconds: Counter,
+    response_bytes: IntCounter,
+}
+
+#[derive(Debug)]
+struct SystemMetrics {
+    started: Instant,
+    cpu_seconds: Counter,
+    cpu_utilization: [(Gauge, Duration); 2],
+    memory_bytes: Gauge,
+    network_rx: Counter,
+    network_tx: Counter,
+    uptime: Counter,
+    samples: Mutex<CpuSamples>,
+}
+
+const CLIENTS: [Dialect; 2] = [Dialect::Legacy, Dialect::Modern];
+const BACKENDS: [Option<Dialect>; 3] = [None, Some(Dialect::Legacy), Some(Dialect::Modern)];
+
+impl Metrics {
+    /// Registers everything.
+    ///
+    /// # Errors
+    /// Only where two metrics have one name: a fault of the program.
+    pub fn new(labels: &Labels) -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let r = &registry;
+        let calls = IntCounterVec::new(
+            Opts::new(
+                "envgate_calls_total",
+                "Calls by the client's and the backend's dialect and by outcome",
+            ),
+            &["client", "backend_dialect", "outcome"],
+        )?;
+        r.register(Box::new(calls.clone()))?;
+        let mut call_handles = Vec::new();
+        for client in CLIENTS {
+            for backend in BACKENDS {
+                for outcome in CallOutcome::ALL {
+                    let backend = backend.map_or("none", Dialect::name);
+                    call_handles.push(calls.with_label_values(&[
+                        client.name(),
+                        backend,
+                        outcome.name(),
+                    ]));
+                }
+            }
+        }
+        let errors = IntCounterVec::new(
+            Opts::new(
+                "envgate_errors_total",
+                "Answers that the gateway made itself, by error number",
+            ),
+            &["number"],
+        )?;
+        r.register(Box::new(errors.clone()))?;
+        let error_handles = ErrorNumber::ALL
+            .iter()
+            .map(|number| errors.with_label_values(&[&number.number().to_string()]))
+            .collect();
+        Ok(Self {
+            worker: WorkerMetrics::new(r, labels)?,
+            system: SystemMetrics::new(r, labels)?,
+            calls: call_handles,
+            errors: error_handles,
+            queue_seconds: histogram(
+                r,
+                "envgate_queue_seconds",
+                "Time calls spent in the queue of their env",
+            )?,
+            connect_seconds: histogram(
+                r,
+                "envgate_connect_seconds",
+                "Time calls waited for a member and a connection to it",
+            )?,
+            upstream_seconds: histogram(
+                r,
+                "envgate_upstream_seconds",
+                "Time from sending a call until its whole answer was there",
+            )?,
+            queued_calls: gauge(
+                r,
+                "envgate_queued_calls",
+                "Calls waiting in the queues of their envs",
+            )?,
+            calls_in_flight: gauge(
+                r,
+                "envgate_calls_in_flight",
+                "Calls taken and not yet answered",
+            )?,
+            hot_envs: gauge(
+                r,
+                "envgate_hot_envs",
+                "Instances in the table: an env with its code at a backend",
+            )?,
+            env_lookup_hits: counter(
+                r,
+                "envgate_env_lookup_hits_total",
+                "Env texts recognised without parsing",
+            )?,
+            env_lookup_misses: counter(
+                r,
+                "envgate_env_lookup_misses_total",
+                "Env texts that were parsed",
+            )?,
+            connections: gauge(r, "envgate_connections", "Client connections open")?,
+            connections_total: counter(
+                r,
+                "envgate_connections_total",
+                "Client connections accepted",
+            )?,
+            connections_refused_total: counter(
+                r,
+                "envgate_connections_refused_total",
+                "Client connections turned away for want of room",
+            )?,
+            body_bytes_held: gauge(
+                r,
+                "envgate_body_bytes_held",
+                "Bytes of request bodies and answers held in memory",
+            )?,
+            upstream_connects_total: counters(
+                r,
+                "envgate_upstream_connects_total",
+                "Connections opened to members",
+            )?,
+            upstream_connect_failures_total: counters(
+                r,
+                "envgate_upstream_connect_failures_total",
+                "Attempts to reach a member that failed",
+            )?,
+            members: members(r)?,
+            dropped_headers_total: counter(
+                r,
+                "envgate_dropped_headers_total",
+                "Routing headers dropped because their peer isn't trusted",
+            )?,
+            unrepresentable_variables: gauge(
+                r,
+                "envgate_unrepresentable_variables",
+                "Variables of the deployment's env that an env text can't carry",
+            )?,
+            access_log_dropped_total: counter(
+                r,
+                "envgate_access_log_dropped_total",
+                "Access-log lines dropped because the reader of the log was behind",
+            )?,
+            registry,
+        })
+    }
+
+    /// Counts a call that has ended.
+    pub fn call_ended(&self, client: Dialect, backend: Option<Dialect>, outcome: CallOutcome) {
+        let client = CLIENTS
+            .iter()
+            .position(|&known| known == client)
+            .unwrap_or(0);
+        let backend = BACKENDS
+            .iter()
+            .position(|&known| known == backend)
+            .unwrap_or(0);
+        let index = (client * BACKENDS.len() + backend) * CallOutcome::ALL.len() + outcome as usize;
+        if let Some(handle) = self.calls.get(index) {
+            handle.inc();
+        }
+    }
+
+    /// Counts a decoded call in the reference's way: execution time only (0 for a refused one),
+    /// bytes of the backend's answer.
+    pub fn worker_call(&self, execution: Duration, answer_bytes: u64) {
+        self.worker.requests.inc();
+        self.worker.duration_seconds.inc_by(execution.as_secs_f64());
+        self.worker.response_bytes.inc_by(answer_bytes);
+    }
+
+    /// Counts an answer that the gateway made itself.
+    pub fn error(&self, number: ErrorNumber) {
+        let index = ErrorNumber::ALL.iter().position(|&known| known == number);
+        if let Some(handle) = index.and_then(|index| self.errors.get(index)) {
+            handle.inc();
+        }
+    }
+
+    /// Takes a CPU sample; to be called every [`Metrics::SAMPLE_EVERY`].
+    pub fn sample(&self) {
+        self.system.samples.lock().push(system::cpu_seconds());
+    }
+
+    /// How often [`Metrics::sample`] wants to be called.
+    pub const SAMPLE_EVERY: Duration = system::SAMPLE_EVERY;
+
+    /// Everything in the Prometheus text format, and the content type that names it.
+    ///
+    /// # Errors
+    /// Only where a metric is malformed: a fault of the program.
+    pub fn render(&self) -> Result<(Vec<u8>, &'static str), prometheus::Error> {
+        self.system.read();
+        let mut text = Vec::with_capacity(16 * 1024);
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok((text, prometheus::TEXT_FORMAT))
+    }
+}
+
+impl WorkerMetrics {
+    fn new(r: &Registry, labels: &Labels) -> Result<Self, prometheus::Error> {
+        let opts = |name, help| labels.on(Opts::new(name, help));
+        let this = Self {
+            requests: IntCounter::with_opts(opts(
+                "worker_requests_total",
+                "Total number of performed execution requests",
+            ))?,
+            duration_seconds: Counter::with_opts(opts(
+                "worker_request_duration_seconds_total",
+                "Total number of seconds spent running execution requests",
+            ))?,
+            response_bytes: IntCounter::with_opts(opts(
+                "worker_request_response_bytes_total",
+                "Size of all execution responses in bytes",
+            ))?,
+        };
+        r.register(Box::new(this.requests.clone()))?;
+        r.register(Box::new(this.duration_seconds.clone()))?;
+        r.register(Box::new(this.response_bytes.clone()))?;
+        Ok(this)
+    }
+}
+
+impl SystemMetrics {
+    fn new(r: &Registry, labels: &Labels) -> Result<Self, prometheus::Error> {
+        let gauge = |opts: Opts| -> Result<Gauge, prometheus::Error> {
+            let gauge = Gauge::with_opts(labels.on(opts))?;
+            r.register(Box::new(gauge.clone()))?;
+            Ok(gauge)
+        };
+        let counter = |name, help| -> Result<Counter, prometheus::Error> {
+            let counter = Counter::with_opts(labels.on(Opts::new(name, help)))?;
+            r.register(Box::new(counter.clone()))?;
+            Ok(counter)
+        };
+        let window = |name| {
+            let help = "CPU utilization over a window, in cores";
+            gauge(Opts::new("worker_cpu_utilization", help).const_label("window", name))
+        };
+        Ok(Self {
+            started: Instant::now(),
+            cpu_seconds: counter(
+                "worker_cpu_usage_seconds_total",
+                "CPU time used, in seconds",
+            )?,
+            cpu_utilization: [
+                (window("1m")?, Duration::from_secs(60)),
+                (window("5m")?, Duration::from_secs(300)),
+            ],
+            memory_bytes: gauge(Opts::new(
+                "worker_memory_usage_bytes",
+                "Memory in use, in bytes",
+            ))?,
+            network_rx: counter("worker_network_rx_bytes_total", "Bytes received over IP")?,
+            network_tx: counter("worker_network_tx_bytes_total", "Bytes sent over IP")?,
+            uptime: counter("worker_uptime_seconds", "Seconds since the start")?,
+            samples: Mutex::new(CpuSamples::new(system::cpu_seconds())),
+        })
+    }
+
+    fn read(&self) {
+        advance(&self.cpu_seconds, system::cpu_seconds());
+        let samples = self.samples.lock();
+        for (gauge, window) in &self.cpu_utilization {
+            gauge.set(samples.utilization(*window));
+        }
+        drop(samples);
+        self.memory_bytes.set(system::memory_bytes());
+        let (received, sent) = system::network_octets();
+        advance(&self.network_rx, received);
+        advance(&self.network_tx, sent);
+        advance(&self.uptime, self.started.elapsed().as_secs_f64());
+    }
+}
+
+/// Brings a counter up to a total that something else counts.
+fn advance(counter: &Counter, total: f64) {
+    counter.inc_by((total - counter.get()).max(0.0));
+}
+
+impl Labels {
+    fn on(&self, mut opts: Opts) -> Opts {
+        let labels = [
+            ("environment", &self.environment),
+            ("backend", &self.backend),
+        ];
+        for (name, value) in labels {
+            if let Some(value) = value.as_deref().filter(|value| !value.is_empty()) {
+                opts = opts.const_label(name, value);
+            }
+        }
+        opts
+    }
+}
+
+fn counter(r: &Registry, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+    let counter = IntCounter::new(name, help)?;
+    r.register(Box::new(counter.clone()))?;
+    Ok(counter)
+}
+
+fn counters(r: &Registry, name: &str, help: &str) -> Result<IntCounterVec, prometheus::Error> {
+    let counters = IntCounterVec::new(Opts::new(name, help), &["backend"])?;
+    r.register(Box::new(counters.clone()))?;
+    Ok(counters)
+}
+
+fn gauge(r: &Registry, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+    let gauge = IntGauge::new(name, help)?;
+    r.register(Box::new(gauge.clone()))?;
+    Ok(gauge)
+}
+
+fn members(r: &Registry) -> Result<IntGaugeVec, prometheus::Error> {
+    let opts = Opts::new("envgate_members", "Members of a backend by state");
+    let members = IntGaugeVec::new(opts, &["backend", "state"])?;
+    r.register(Box::new(members.clone()))?;
+    Ok(members)
+}
+
+fn histogram(r: &Registry, name: &str, help: &str) -> Result<Histogram, prometheus::Error> {
+    let histogram = Histogram::with_opts(HistogramOpts::new(name, help).buckets(SECONDS.to_vec()))?;
+    r.register(Box::new(histogram.clone()))?;
+    Ok(histogram)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rendered(metrics: &Metrics) -> String {
+        String::from_utf8(metrics.render().unwrap().0).unwrap()
+    }
+
+    #[test]
+    fn the_references_names_carry_its_labels() {
+        let labels = Labels {
+            environment: Some("e-1".into()),
+            backend: Some(String::new()),
+        };
+        let metrics = Metrics::new(&labels).unwrap();
+        metrics.worker_call(Duration::from_millis(500), 138);
+        metrics.worker_call(Duration::ZERO, 0);
+        let text = rendered(&metrics);
+        assert!(
+            text.contains("worker_requests_total{environment=\"e-1\"} 2\n"),
+            "{text}"
+        );
+        assert!(text.contains("worker_request_duration_seconds_total{environment=\"e-1\"} 0.5\n"));
+        assert!(text.contains("worker_request_response_bytes_total{environment=\"e-1\"} 138\n"));
+        assert!(text.contains("worker_cpu_utilization{environment=\"e-1\",window=\"5m\"} 0\n"));
+    }
+
+    #[test]
+    fn a_call_is_counted_under_its_own_labels() {
+        let metrics = Metrics::new(&Labels::default()).unwrap();
+        metrics.call_ended(
+            Dialect::Modern,
+            Some(Dialect::Legacy),
+            CallOutcome::Exception,
+        );
+        metrics.error(ErrorNumber::QueueFull);
+        let text = rendered(&metrics);
+        let call = "envgate_calls_total{backend_dialect=\"legacy\",client=\"modern\",outcome=\"exception\"} 1\n";
+        assert!(text.contains(call), "{text}");
+        assert!(text.contains("envgate_errors_total{number=\"2000\"} 1\n"));
+        assert_eq!(
+            text.lines()
+                .filter(|line| line.starts_with("envgate_calls_total") && line.ends_with(" 1"))
+                .count(),
+            1
+        );
+    }
+}
