@@ -1,0 +1,79 @@
+//! Connections that wait for their next call, one pool a worker thread.
+//!
+//! A pool is only ever touched by its own thread, so its lock is never contended; it exists
+//! because futures stay `Send`.
+
+use std::{
+    collections::HashMap,
+    future::poll_fn,
+    task::Poll,
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+
+use super::link::Link;
+
+/// How long a connection may wait: less than the 5 s after which Node's HTTP server, the most
+/// impatient of the common ones, closes an idle connection. A connection closed by its peer just as
+/// a call is written to it is the one failure that can't be told from a lost call.
+const IDLE: Duration = Duration::from_secs(4);
+
+/// Connections that one worker thread keeps for one member.
+const PER_MEMBER: usize = 128;
+
+/// Idle connections by member.
+#[derive(Default)]
+pub struct Pool {
+    idle: Mutex<HashMap<u64, Vec<Idle>>>,
+}
+
+struct Idle {
+    link: Link,
+    since: Instant,
+}
+
+impl Pool {
+    /// A connection to the member that is still good, the most recently used first.
+    pub(super) async fn take(&self, member: u64) -> Option<Link> {
+        loop {
+            let mut idle = self.idle.lock().get_mut(&member)?.pop()?;
+            if idle.since.elapsed() > IDLE {
+                // Those below it have waited longer.
+                self.idle.lock().remove(&member);
+                return None;
+            }
+            if poll_fn(|cx| Poll::Ready(idle.link.is_fresh(cx))).await {
+                return Some(idle.link);
+            }
+        }
+    }
+
+    /// Keeps a connection whose last answer was whole, unless there are enough.
+    pub(super) fn put(&self, member: u64, link: Link) {
+        let mut idle = self.idle.lock();
+        let links = idle.entry(member).or_default();
+        if links.len() < PER_MEMBER {
+            links.push(Idle {
+                link,
+                since: Instant::now(),
+            });
+        }
+    }
+
+    /// Closes what has waited too long; to be called every second or so.
+    pub fn sweep(&self) {
+        let now = Instant::now();
+        self.idle.lock().retain(|_, links| {
+            links.retain(|idle| now.saturating_duration_since(idle.since) <= IDLE);
+            !links.is_empty()
+        });
+    }
+}
+
+impl std::fmt::Debug for Pool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let idle: usize = self.idle.lock().values().map(Vec::len).sum();
+        f.debug_struct("Pool").field("idle", &idle).finish()
+    }
+}

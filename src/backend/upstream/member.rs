@@ -1,0 +1,75 @@
+//! One member of a pool.
+
+use std::{
+    fmt,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::atomic::{AtomicBool, AtomicUsize},
+};
+
+use http::HeaderValue;
+
+use super::outage::Outage;
+
+/// Where a member is reached.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Address {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// An address that a configured URL stands for, and what `Host` says there.
+#[derive(Debug, Clone)]
+pub(super) struct Found {
+    pub(super) address: Address,
+    pub(super) host: HeaderValue,
+}
+
+/// One worker of a pool.
+#[derive(Debug)]
+pub(super) struct Member {
+    /// Unlike any other member's of this process, also one at the same address before it.
+    pub(super) id: u64,
+    /// What rendezvous hashing knows it by: the same on every replica.
+    pub(super) rank_seed: u64,
+    pub(super) address: Address,
+    pub(super) host: HeaderValue,
+    pub(super) in_flight: AtomicUsize,
+    pub(super) outage: Outage,
+    /// The last active probe was answered with something other than 200, or not at all.
+    pub(super) unwell: AtomicBool,
+}
+
+impl Member {
+    pub(super) fn new(id: u64, found: Found) -> Self {
+        let hash = blake3::hash(found.address.to_string().as_bytes());
+        let mut seed = [0; 8];
+        seed.iter_mut()
+            .zip(hash.as_bytes())
+            .for_each(|(to, from)| *to = *from);
+        Self {
+            id,
+            rank_seed: u64::from_le_bytes(seed),
+            address: found.address,
+            host: found.host,
+            in_flight: AtomicUsize::new(0),
+            outage: Outage::default(),
+            unwell: AtomicBool::new(false),
+        }
+    }
+}
+
+impl fmt::Display for Member {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.address.fmt(f)
+    }
+}

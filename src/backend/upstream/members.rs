@@ -1,0 +1,242 @@
+//! Who the members are, and who may be sent a call now.
+//!
+//! Where a framework serves one call at a time, a member is held by one call and the others wait,
+//! the longest first. Elsewhere nobody waits here and nothing is locked.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+};
+
+use arc_swap::ArcSwap;
+use http::HeaderValue;
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use super::{
+    balance::{Candidate, choose},
+    member::{Found, Member},
+    outage::now_millis,
+};
+use crate::backend::Balance;
+
+/// Calls that may wait for a member of one backend: as many as the default ceiling of one env.
+const MAX_WAITING: usize = 1024;
+
+/// The members that a call has been to in vain.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Tried(Vec<u64>);
+
+impl Tried {
+    pub(super) fn add(&mut self, member: u64) {
+        self.0.push(member);
+    }
+
+    fn has(&self, member: &Member) -> bool {
+        self.0.contains(&member.id)
+    }
+}
+
+/// Why no member is to be had.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum AcquireError {
+    /// There is none, or all have been tried.
+    NoneLeft,
+    /// Too many calls wait already.
+    Crowded,
+}
+
+/// The members of a pool.
+#[derive(Debug)]
+pub(super) struct Members {
+    balance: Balance,
+    /// Calls that a member may run at once.
+    limit: Option<usize>,
+    set: ArcSwap<Vec<Arc<Member>>>,
+    turn: AtomicUsize,
+    waiting: Mutex<VecDeque<Waiter>>,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    affinity: Option<u64>,
+    tried: Tried,
+    hand_over: oneshot::Sender<MemberLease>,
+}
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+impl Members {
+    pub(super) fn new(balance: Balance, limit: Option<usize>) -> Self {
+        Self {
+            balance,
+            limit,
+            set: ArcSwap::default(),
+            turn: AtomicUsize::new(0),
+            waiting: Mutex::default(),
+        }
+    }
+
+    /// All members.
+    pub(super) fn all(&self) -> Arc<Vec<Arc<Member>>> {
+        self.set.load_full()
+    }
+
+    /// How many are in and out.
+    pub(super) fn count(&self) -> (i64, i64) {
+        let now = now_millis();
+        let all = self.set.load();
+        let out = all.iter().filter(|member| is_out(member, now)).count();
+        (as_gauge(all.len() - out), as_gauge(out))
+    }
+
+    /// Makes these the members. One whose address stays keeps its calls and its history.
+    pub(super) fn replace(self: &Arc<Self>, found: &[Found]) {
+        let old = self.set.load();
+        let known: HashMap<_, _> = old.iter().map(|member| (&member.address, member)).collect();
+        let new = found.iter().map(|found| match known.get(&found.address) {
+            Some(member) if member.host == found.host => Arc::clone(member),
+            _ => Arc::new(Member::new(NEXT_ID.fetch_add(1, Relaxed), found.clone())),
+        });
+        let new: Vec<_> = new.collect();
+        self.set.store(Arc::new(new));
+        self.serve_waiting();
+    }
+
+    /// The right to send a member one call. Waits, where every member is at its limit, until one
+    /// is free; dropping the future gives up the place in the queue.
+    pub(super) async fn acquire(
+        self: &Arc<Self>,
+        affinity: Option<u64>,
+        tried: &Tried,
+    ) -> Result<MemberLease, AcquireError> {
+        if self.limit.is_none() {
+            return self.lease(affinity, tried).ok_or(AcquireError::NoneLeft);
+        }
+        let handed_over = {
+            let mut waiting = self.waiting.lock();
+            if waiting.is_empty()
+                && let Some(lease) = self.lease(affinity, tried)
+            {
+                return Ok(lease);
+            }
+            if self.set.load().iter().all(|member| tried.has(member)) {
+                return Err(AcquireError::NoneLeft);
+            }
+            waiting.retain(|waiter| !waiter.hand_over.is_closed());
+            if waiting.len() >= MAX_WAITING {
+                return Err(AcquireError::Crowded);
+            }
+            let (hand_over, handed_over) = oneshot::channel();
+            waiting.push_back(Waiter {
+                affinity,
+                tried: tried.clone(),
+                hand_over,
+            });
+            handed_over
+        };
+        handed_over.await.map_err(|_| AcquireError::NoneLeft)
+    }
+
+    /// A member that may take a call now. Those that are out count only where all are.
+    fn lease(self: &Arc<Self>, affinity: Option<u64>, tried: &Tried) -> Option<MemberLease> {
+        let set = self.set.load();
+        let now = now_millis();
+        let candidates = |with_out: bool| -> Vec<Candidate> {
+            let candidate = |member: &Arc<Member>| Candidate {
+                rank_seed: member.rank_seed,
+                in_flight: member.in_flight.load(Relaxed),
+                eligible: !tried.has(member) && (with_out || !is_out(member, now)),
+            };
+            set.iter().map(candidate).collect()
+        };
+        let turn = self.turn.fetch_add(1, Relaxed);
+        let mut choice = candidates(false);
+        if choice.iter().all(|candidate| !candidate.eligible) {
+            choice = candidates(true);
+        }
+        let index = choose(&choice, self.balance, affinity, self.limit, turn)?;
+        let member = Arc::clone(set.get(index)?);
+        member.in_flight.fetch_add(1, Relaxed);
+        Some(MemberLease {
+            member,
+            members: Arc::clone(self),
+        })
+    }
+
+    /// Hands free members to those who wait.
+    fn serve_waiting(self: &Arc<Self>) {
+        let mut served = Vec::new();
+        let mut waiting = self.waiting.lock();
+        let mut passed_over = VecDeque::new();
+        while let Some(waiter) = waiting.pop_front() {
+            if waiter.hand_over.is_closed() {
+                continue;
+            }
+            match self.lease(waiter.affinity, &waiter.tried) {
+                Some(lease) => served.push((waiter.hand_over, lease)),
+                None => {
+                    let none_is_free = waiter.tried.0.is_empty();
+                    passed_over.push_back(waiter);
+                    if none_is_free {
+                        break;
+                    }
+                }
+            }
+        }
+        passed_over.append(&mut waiting);
+        *waiting = passed_over;
+        drop(waiting);
+        for (hand_over, lease) in served {
+            // Who has left in between lets go of the lease by not taking it.
+            drop(hand_over.send(lease));
+        }
+    }
+}
+
+fn is_out(member: &Member, now: u64) -> bool {
+    member.outage.is_out(now) || member.unwell.load(Relaxed)
+}
+
+fn as_gauge(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// The right to send one call to one member; dropping it frees the place.
+#[derive(Debug)]
+pub(crate) struct MemberLease {
+    member: Arc<Member>,
+    members: Arc<Members>,
+}
+
+impl MemberLease {
+    pub(super) fn member(&self) -> &Member {
+        &self.member
+    }
+
+    pub(in crate::backend) fn member_id(&self) -> u64 {
+        self.member.id
+    }
+
+    pub(super) fn host(&self) -> &HeaderValue {
+        &self.member.host
+    }
+}
+
+impl Drop for MemberLease {
+    fn drop(&mut self) {
+        if self.members.limit.is_none() {
+            self.member.in_flight.fetch_sub(1, Relaxed);
+            return;
+        }
+        {
+            // Under the lock, so that a newcomer can't slip past those who wait.
+            let _waiting = self.members.waiting.lock();
+            self.member.in_flight.fetch_sub(1, Relaxed);
+        }
+        self.members.serve_waiting();
+    }
+}

@@ -1,0 +1,272 @@
+//! The upstream backend: a pool of workers that something else runs.
+//!
+//! `members` knows who they are and hands out leases, `balance` chooses, `outage` remembers who
+//! refused, `connect` opens sockets, `resolve` and `probe` keep watch. A refused connection takes a
+//! member out, with back-off; a time-out only counts as busy, because another connection to a slow
+//! member makes it slower; the last member is never taken out.
+
+mod balance;
+mod connect;
+mod member;
+mod members;
+mod outage;
+mod probe;
+mod resolve;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use http::{HeaderValue, Request, header};
+use prometheus::IntCounter;
+use tokio::time::timeout_at;
+
+pub(super) use self::members::MemberLease;
+use self::{
+    connect::ConnectError,
+    members::{AcquireError, Members, Tried},
+};
+use super::{
+    Answer, AnswerBody, CallBody, Config, Pool, SendError, UpstreamUrl,
+    exchange::{self, Failed},
+    link::Link,
+};
+use crate::telemetry::Metrics;
+
+/// How often names are resolved again: the usual time-to-live of a cluster's own names.
+const RESOLVE_EVERY: Duration = Duration::from_secs(5);
+
+/// A pool of workers.
+#[derive(Debug)]
+pub struct Upstream {
+    name: String,
+    urls: Vec<UpstreamUrl>,
+    members: Arc<Members>,
+    health_interval: Option<Duration>,
+    connects: IntCounter,
+    connect_failures: IntCounter,
+    metrics: Arc<Metrics>,
+}
+
+/// A call that was sent, and the head of its answer.
+#[derive(Debug)]
+pub struct Sent {
+    /// The answer.
+    pub answer: Answer,
+    /// When the call was written; its execution counts from here.
+    pub sent_at: Instant,
+    /// What the call waited for a member and a connection before.
+    pub connect_wait: Duration,
+}
+
+impl Upstream {
+    /// The pool as it is configured. Members that are named by address are there at once; names
+    /// wait for [`Upstream::resolve`].
+    #[must_use]
+    pub fn new(config: &Config, metrics: Arc<Metrics>) -> Self {
+        let limit = config.framework.one_call_at_a_time().then_some(1);
+        let members = Arc::new(Members::new(config.balance, limit));
+        members.replace(&resolve::without_names(&config.urls));
+        Self {
+            name: config.name.clone(),
+            urls: config.urls.clone(),
+            members,
+            health_interval: config.health_interval,
+            connects: metrics
+                .upstream_connects_total
+                .with_label_values(&[&config.name]),
+            connect_failures: metrics
+                .upstream_connect_failures_total
+                .with_label_values(&[&config.name]),
+            metrics,
+        }
+    }
+
+    /// Resolves the members' names once.
+    pub async fn resolve(&self) {
+        resolve::refresh(&self.name, &self.urls, &self.members).await;
+    }
+
+    /// Keeps names resolved and, where it is configured, members probed; never ends. Dropping the
+    /// future ends the watch.
+    pub async fn tend(&self) {
+        let resolving = async {
+            loop {
+                tokio::time::sleep(RESOLVE_EVERY).await;
+                self.resolve().await;
+            }
+        };
+        let probing = async {
+            let Some(interval) = self.health_interval else {
+                return std::future::pending().await;
+            };
+            loop {
+                probe::all(&self.members).await;
+                tokio::time::sleep(interval).await;
+            }
+        };
+        let counting = async {
+            loop {
+                self.count_members();
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        };
+        let ((), (), ()) = tokio::join!(resolving, probing, counting);
+    }
+
+    fn count_members(&self) {
+        let (inside, outside) = self.members.count();
+        let gauge = |state| {
+            self.metrics
+                .members
+                .with_label_values(&[self.name.as_str(), state])
+        };
+        gauge("in").set(inside);
+        gauge("out").set(outside);
+    }
+
+    /// Sends a call to a member and waits for the head of its answer, at most until `deadline`.
+    ///
+    /// `affinity` names what the members should rather not change: the env with its code. A member
+    /// that can't be reached is passed over for the next; once a byte is written there is no next.
+    /// Dropping the future closes the connection, which cancels the call at the backend.
+    ///
+    /// # Errors
+    /// [`SendError`]; the variant says whether anything was sent.
+    pub async fn send(
+        &self,
+        pool: &Arc<Pool>,
+        affinity: Option<u64>,
+        mut request: Request<CallBody>,
+        deadline: Instant,
+    ) -> Result<Sent, SendError> {
+        let began = Instant::now();
+        let deadline = tokio::time::Instant::from_std(deadline);
+        let mut tried = Tried::default();
+        let mut last_error = None;
+        loop {
+            let lease = match timeout_at(deadline, self.members.acquire(affinity, &tried)).await {
+                Ok(Ok(lease)) => lease,
+                Ok(Err(AcquireError::NoneLeft)) => return Err(SendError::Unreachable(last_error)),
+                Ok(Err(AcquireError::Crowded)) => return Err(SendError::Crowded),
+                Err(_) => return Err(SendError::Waited),
+            };
+            request
+                .headers_mut()
+                .insert(header::HOST, lease.host().clone());
+            match self.try_member(pool, lease, request, began, deadline).await {
+                Ok(sent) => return Ok(sent),
+                Err(Attempt::Final(error)) => return Err(error),
+                Err(Attempt::Next {
+                    request: unsent,
+                    member,
+                    error,
+                }) => {
+                    request = *unsent;
+                    tried.add(member);
+                    last_error = error.or(last_error);
+                }
+            }
+        }
+    }
+
+    /// Sends the call over a waiting connection, else over a new one.
+    async fn try_member(
+        &self,
+        pool: &Arc<Pool>,
+        lease: MemberLease,
+        mut request: Request<CallBody>,
+        began: Instant,
+        deadline: tokio::time::Instant,
+    ) -> Result<Sent, Attempt> {
+        let member = lease.member_id();
+        loop {
+            let (mut link, is_new) = match pool.take(member).await {
+                Some(link) => (link, false),
+                None => match self.connect(&lease, deadline).await {
+                    Ok(link) => (link, true),
+                    Err(ConnectError::Exhausted(error)) => {
+                        return Err(Attempt::Final(SendError::Exhausted(error)));
+                    }
+                    Err(ConnectError::Unreachable(error) | ConnectError::Busy(error)) => {
+                        let request = Box::new(request);
+                        return Err(Attempt::Next {
+                            request,
+                            member,
+                            error: Some(error),
+                        });
+                    }
+                },
+            };
+            let sent_at = Instant::now();
+            match timeout_at(deadline, exchange::send(&mut link, request)).await {
+                Ok(Ok(answer)) => {
+                    let (head, incoming) = answer.into_parts();
+                    let body = AnswerBody::new(incoming, link, lease, Arc::clone(pool));
+                    let connect_wait = sent_at.saturating_duration_since(began);
+                    return Ok(Sent {
+                        answer: Answer { head, body },
+                        sent_at,
+                        connect_wait,
+                    });
+                }
+                Ok(Err(Failed::NotSent(unsent))) if is_new => {
+                    return Err(Attempt::Next {
+                        request: unsent,
+                        member,
+                        error: None,
+                    });
+                }
+                Ok(Err(Failed::NotSent(unsent))) => request = *unsent,
+                Ok(Err(Failed::Sent(error))) => return Err(Attempt::Final(error)),
+                Err(_) => return Err(Attempt::Final(SendError::TimedOut)),
+            }
+        }
+    }
+
+    async fn connect(
+        &self,
+        lease: &MemberLease,
+        deadline: tokio::time::Instant,
+    ) -> Result<Link, ConnectError> {
+        let result = connect::connect(lease.member(), deadline).await;
+        match &result {
+            Ok(_) => {
+                self.connects.inc();
+                lease.member().outage.reached(&self.name, lease.member());
+            }
+            Err(error) => {
+                self.connect_failures.inc();
+                if let ConnectError::Unreachable(error) = error {
+                    lease
+                        .member()
+                        .outage
+                        .refused(&self.name, lease.member(), error);
+                }
+            }
+        }
+        result
+    }
+}
+
+/// What became of a call at one member.
+enum Attempt {
+    /// Nothing was sent: the next member may have it.
+    Next {
+        request: Box<Request<CallBody>>,
+        member: u64,
+        error: Option<std::io::Error>,
+    },
+    /// This is its end.
+    Final(SendError),
+}
+
+/// What `Host` says to a member: its authority, or `localhost` behind a Unix socket.
+fn host_of(url: &UpstreamUrl) -> HeaderValue {
+    let text = match url {
+        UpstreamUrl::Tcp { .. } => url.to_string().trim_start_matches("http://").to_owned(),
+        UpstreamUrl::Unix(_) => "localhost".to_owned(),
+    };
+    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("localhost"))
+}
