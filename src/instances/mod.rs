@@ -1,5 +1,18 @@
 //! The table of instances: which envs are hot, and how many calls each may have under way.
+//!
+//! An instance is what serves one instance key: backend, env and code. Its admission (concurrency
+//! and queue) belongs to it, so that the calls of one env meet one limit whatever thread they come
+//! in on. Knows nothing of HTTP dialects.
+//!
+//! Invariants: an instance is only ever found by an env that was compared whole with its own; one
+//! with a lease is never dropped from the table; every queue is bounded.
 
+mod admission;
 mod config;
+mod hot;
+mod table;
 
+pub use admission::{AdmissionError, Lease, Limits};
 pub use config::{AdmissionConfig, CallLimit};
+pub use hot::HotEnv;
+pub use table::{Instance, InstanceKey, Table, TableFull};

@@ -1,0 +1,236 @@
+//! Instances by key.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use http::HeaderValue;
+use lru::LruCache;
+use parking_lot::Mutex;
+
+use super::{HotEnv, Limits, admission::Admission};
+use crate::env::EnvKey;
+
+/// Instances that the table holds: more than the connections that can use them at once by default.
+const MAX_INSTANCES: usize = 16_384;
+
+/// How long an instance that nobody calls is kept, with its env in memory.
+const IDLE: Duration = Duration::from_secs(600);
+
+/// What an instance is for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct InstanceKey {
+    /// The index of the backend.
+    pub backend: usize,
+    /// The env's key; `None` for calls that carry no env.
+    pub env: Option<EnvKey>,
+    /// The code that the worker is to run, as the recipe header names it.
+    pub code: Option<HeaderValue>,
+}
+
+/// What serves one instance key.
+#[derive(Debug)]
+pub struct Instance {
+    env: Option<Arc<HotEnv>>,
+    affinity: Option<u64>,
+    pub(super) admission: Admission,
+    /// Seconds since the table began.
+    last_used: AtomicU64,
+    table_began: Instant,
+}
+
+impl Instance {
+    /// What members should rather not change: the env with its code. `None` where there is
+    /// neither.
+    #[must_use]
+    pub fn affinity(&self) -> Option<u64> {
+        self.affinity
+    }
+
+    pub(super) fn touch(&self) {
+        self.last_used
+            .store(self.table_began.elapsed().as_secs(), Relaxed);
+    }
+
+    fn has_env(&self, env: Option<&Arc<HotEnv>>) -> bool {
+        match (&self.env, env) {
+            (Some(own), Some(other)) => Arc::ptr_eq(own, other) || own.env == other.env,
+            (None, None) => true,
+            _ => false,
+        }
+    }
+}
+
+/// Every instance is in use, and the table holds no more.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("too many envs are in use at once")]
+pub struct TableFull;
+
+/// Instances by key; those that nobody has called the longest make room.
+#[derive(Debug)]
+pub struct Table {
+    began: Instant,
+    instances: Mutex<LruCache<InstanceKey, Arc<Instance>>>,
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Self {
+            began: Instant::now(),
+            instances: Mutex::new(LruCache::unbounded()),
+        }
+    }
+}
+
+impl Table {
+    /// The instance for this key, made where there is none. `limits` is asked only then.
+    ///
+    /// Two envs with one key (a collision of the hash) never share an instance: the second gets
+    /// one of its own that isn't kept.
+    ///
+    /// # Errors
+    /// [`TableFull`].
+    pub fn instance(
+        &self,
+        key: &InstanceKey,
+        env: Option<&Arc<HotEnv>>,
+        limits: impl FnOnce() -> Limits,
+    ) -> Result<Arc<Instance>, TableFull> {
+        let mut instances = self.instances.lock();
+        match instances.get(key) {
+            Some(instance) if instance.has_env(env) => return Ok(Arc::clone(instance)),
+            Some(_) => return Ok(Arc::new(self.make(key, env, limits()))),
+            None => {}
+        }
+        if instances.len() >= MAX_INSTANCES {
+            let idle = instances
+                .iter()
+                .rev()
+                .take(64)
+                .find(|(_, instance)| is_idle(instance));
+            let idle = idle.map(|(key, _)| key.clone()).ok_or(TableFull)?;
+            instances.pop(&idle);
+        }
+        let instance = Arc::new(self.make(key, env, limits()));
+        instances.put(key.clone(), Arc::clone(&instance));
+        Ok(instance)
+    }
+
+    fn make(&self, key: &InstanceKey, env: Option<&Arc<HotEnv>>, limits: Limits) -> Instance {
+        let code = key
+            .code
+            .as_ref()
+            .map(|code| first_eight(blake3::hash(code.as_bytes())));
+        let affinity = match (env, code) {
+            (None, None) => None,
+            (env, code) => Some(env.map_or(0, |env| env.affinity()) ^ code.unwrap_or(0)),
+        };
+        Instance {
+            env: env.cloned(),
+            affinity,
+            admission: Admission::new(limits),
+            last_used: AtomicU64::new(self.began.elapsed().as_secs()),
+            table_began: self.began,
+        }
+    }
+
+    /// Drops what nobody has called for ten minutes; to be called every so often.
+    pub fn sweep(&self) {
+        let now = self.began.elapsed().as_secs();
+        let mut instances = self.instances.lock();
+        let is_stale = |instance: &Arc<Instance>| {
+            is_idle(instance)
+                && now.saturating_sub(instance.last_used.load(Relaxed)) > IDLE.as_secs()
+        };
+        let stale = instances.iter().filter(|(_, instance)| is_stale(instance));
+        let stale: Vec<_> = stale.map(|(key, _)| key.clone()).collect();
+        for key in stale {
+            instances.pop(&key);
+        }
+    }
+
+    /// How many instances there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.instances.lock().len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Whether nobody holds or uses it. Under the table's lock nobody can begin to.
+fn is_idle(instance: &Arc<Instance>) -> bool {
+    Arc::strong_count(instance) == 1 && !instance.admission.is_busy()
+}
+
+fn first_eight(hash: blake3::Hash) -> u64 {
+    let mut first = [0; 8];
+    first
+        .iter_mut()
+        .zip(hash.as_bytes())
+        .for_each(|(to, from)| *to = *from);
+    u64::from_le_bytes(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::env::{DigestKey, EnvString};
+
+    fn hot(text: &str) -> Arc<HotEnv> {
+        let digests = DigestKey::from_secret(&[7; 32]).unwrap();
+        Arc::new(HotEnv::new(EnvString::parse(text).unwrap(), &digests).unwrap())
+    }
+
+    fn key(env: &HotEnv, code: Option<&'static str>) -> InstanceKey {
+        let code = code.map(HeaderValue::from_static);
+        InstanceKey {
+            backend: 0,
+            env: Some(*env.env.key()),
+            code,
+        }
+    }
+
+    fn limits() -> Limits {
+        Limits::without_env(&super::super::AdmissionConfig::default())
+    }
+
+    #[test]
+    fn the_same_env_is_the_same_instance_and_other_code_another() {
+        let table = Table::default();
+        let (one, same) = (hot("A=1\nB=2"), hot("# x\r\nB=2\r\n A = 1 "));
+        let first = table
+            .instance(&key(&one, None), Some(&one), limits)
+            .unwrap();
+        let again = table
+            .instance(&key(&same, None), Some(&same), limits)
+            .unwrap();
+        assert!(Arc::ptr_eq(&first, &again));
+        let other = table
+            .instance(&key(&one, Some("http://c/1")), Some(&one), limits)
+            .unwrap();
+        assert!(!Arc::ptr_eq(&first, &other));
+        assert_ne!(first.affinity(), other.affinity());
+        assert_eq!(table.len(), 2);
+    }
+
+    #[test]
+    fn a_collision_costs_a_miss_and_shares_nothing() {
+        let table = Table::default();
+        let (one, other) = (hot("A=1"), hot("A=2"));
+        let colliding = key(&one, None);
+        let first = table.instance(&colliding, Some(&one), limits).unwrap();
+        let second = table.instance(&colliding, Some(&other), limits).unwrap();
+        assert!(!Arc::ptr_eq(&first, &second));
+        let first_again = table.instance(&colliding, Some(&one), limits).unwrap();
+        assert!(Arc::ptr_eq(&first, &first_again));
+    }
+}
