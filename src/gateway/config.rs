@@ -59,6 +59,8 @@ pub struct Config {
     pub send_timeout: Duration,
     /// Connections at once (2003).
     pub max_connections: NonZeroU32,
+    /// Bytes of request bodies and answers held in memory at once (2003).
+    pub max_body_memory: ByteSize,
 }
 
 const fn nonzero_u32(number: u32) -> NonZeroU32 {
@@ -95,6 +97,7 @@ impl Default for Config {
             idle_timeout: Duration::from_secs(75),
             send_timeout: Duration::from_secs(30),
             max_connections: nonzero_u32(10_000),
+            max_body_memory: ByteSize::mib(512),
         }
     }
 }

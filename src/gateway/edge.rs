@@ -1,0 +1,170 @@
+//! The first to see a request and the last to see its answer: what holds for every call, whatever
+//! it is.
+//!
+//! The order matters. A request for the gateway itself is answered always, also while it drains;
+//! then it is decided whether there is room at all; only then is the call looked at.
+
+use std::{convert::Infallible, net::IpAddr, sync::Arc};
+
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use http_body::Body as _;
+use hyper::body::Incoming;
+
+use super::{
+    SERVER,
+    call::legacy_call,
+    client_body::{Answered, ClientBody},
+    drain::Phase,
+    error::{self, Failure},
+    modern_call::{modern_call, plain_http},
+    record::CallRecord,
+    route::{Route, route},
+    socket::Stage,
+    state::{Gateway, Thread},
+};
+use crate::{
+    facet::{Dialect, ErrorNumber, Pieces},
+    telemetry::CallOutcome,
+};
+
+/// A client's connection, as its requests see it.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) thread: Arc<Thread>,
+    /// `None` behind a Unix socket.
+    pub(super) peer: Option<IpAddr>,
+    pub(super) stage: Arc<Stage>,
+    /// It is one connection too many: its first request is told so.
+    pub(super) is_surplus: bool,
+}
+
+/// Answers a request. Never fails: every failure is an answer.
+pub(super) async fn serve(
+    connection: Arc<Connection>,
+    request: Request<Incoming>,
+) -> Result<Response<ClientBody>, Infallible> {
+    connection.stage.call_begins();
+    let gateway = &connection.thread.gateway;
+    let (head, body) = request.into_parts();
+    let route = route(&head);
+    let own = match route {
+        Route::Health => Some(health(gateway)),
+        Route::Metrics => Some(metrics(gateway)),
+        Route::LegacyCall | Route::ModernCall | Route::PlainHttp => None,
+    };
+    if let Some(answer) = own {
+        let stage = Arc::clone(&connection.stage);
+        return Ok(answer.map(|pieces| ClientBody::new(Answered::Whole(pieces), None, stage)));
+    }
+
+    let client = if route == Route::LegacyCall {
+        Dialect::Legacy
+    } else {
+        Dialect::Modern
+    };
+    let has_body = !body.is_end_stream();
+    let (method, path) = (head.method.clone(), head.uri.path());
+    let mut record = CallRecord::begin(gateway, client, method, path, connection.peer);
+    let answer = match room(&connection) {
+        Err(failure) => Err(failure),
+        Ok(()) => {
+            let (thread, peer) = (&*connection.thread, connection.peer);
+            match route {
+                Route::LegacyCall => legacy_call(thread, head, body, peer, &mut record).await,
+                Route::ModernCall => modern_call(thread, head, body, peer, &mut record).await,
+                _ => plain_http(thread, head, body, peer, &mut record).await,
+            }
+        }
+    };
+    let mut answer = answer.unwrap_or_else(|failure| {
+        let unread = failure.body_unread && has_body;
+        let mut answer = refuse(gateway, &failure, &mut record);
+        if unread {
+            connection.stage.linger();
+            close(&mut answer);
+        }
+        answer
+    });
+    if gateway.drain.phase() != Phase::Serving || connection.is_surplus {
+        close(&mut answer);
+    }
+    record.status = Some(answer.status());
+    let stage = Arc::clone(&connection.stage);
+    Ok(answer.map(|answered| ClientBody::new(answered, Some(record), stage)))
+}
+
+/// Whether a call may be looked at.
+fn room(connection: &Connection) -> Result<(), Failure> {
+    if connection.is_surplus {
+        let message = "the gateway holds as many connections as it may";
+        return Err(Failure::new(ErrorNumber::Overloaded, message).with_unread_body());
+    }
+    if connection.thread.gateway.drain.phase() != Phase::Serving {
+        let message = "the gateway is shutting down; send the call elsewhere";
+        return Err(Failure::new(ErrorNumber::ShuttingDown, message).with_unread_body());
+    }
+    Ok(())
+}
+
+fn refuse(gateway: &Gateway, failure: &Failure, record: &mut CallRecord) -> Response<Answered> {
+    let number = failure.error.number();
+    error::log(
+        failure,
+        record.backend.as_ref().map(|backend| backend.name.as_str()),
+    );
+    gateway.metrics.error(number);
+    record.outcome = CallOutcome::Error;
+    record.error = Some(number);
+    error::response(&failure.error).map(Answered::Whole)
+}
+
+fn close<T>(answer: &mut Response<T>) {
+    answer
+        .headers_mut()
+        .insert(header::CONNECTION, HeaderValue::from_static("close"));
+}
+
+/// `GET /health`: 200 while calls are taken (CONTRACT 8).
+fn health(gateway: &Gateway) -> Response<Pieces> {
+    match gateway.drain.phase() {
+        Phase::Serving => plain_text(StatusCode::OK, "OK\n"),
+        Phase::Draining | Phase::Closing => {
+            plain_text(StatusCode::SERVICE_UNAVAILABLE, "shutting down\n")
+        }
+    }
+}
+
+fn metrics(gateway: &Gateway) -> Response<Pieces> {
+    let instances = i64::try_from(gateway.table.len()).unwrap_or(i64::MAX);
+    gateway.metrics.hot_envs.set(instances);
+    match gateway.metrics.render() {
+        Ok((text, content_type)) => {
+            let mut answer = plain_text(StatusCode::OK, "");
+            *answer.body_mut() = Pieces::from(bytes::Bytes::from(text));
+            let content_type = HeaderValue::from_static(content_type);
+            answer
+                .headers_mut()
+                .insert(header::CONTENT_TYPE, content_type);
+            answer
+        }
+        Err(error) => {
+            tracing::error!(%error, "the metrics can't be written");
+            plain_text(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the metrics can't be written\n",
+            )
+        }
+    }
+}
+
+fn plain_text(status: StatusCode, text: &'static str) -> Response<Pieces> {
+    let mut answer = Response::new(Pieces::from(bytes::Bytes::from_static(text.as_bytes())));
+    *answer.status_mut() = status;
+    let headers = answer.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
+    headers.insert(header::SERVER, SERVER);
+    answer
+}

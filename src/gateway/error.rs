@@ -1,0 +1,204 @@
+//! The one place where an error becomes an answer.
+//!
+//! Every failure of a call ends here as a [`CallError`]: its number picks the status and whether
+//! the client should come again, its message says what to do. Causes go to the log, never to the
+//! client.
+
+use std::{
+    error::Error,
+    time::{Duration, Instant},
+};
+
+use http::{HeaderValue, Response, header};
+
+use super::request_body::BodyFault;
+use crate::{
+    backend::{AnswerError, SendError},
+    env::{EnvError, SettingError},
+    facet::{CallError, ErrorNumber, Pieces, headers::X_UNISAVE_WORKER_ERROR},
+    instances::{AdmissionError, TableFull},
+    telemetry::Limiter,
+};
+
+/// A failed call: what the client is told, and why, for the log.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) error: CallError,
+    cause: Option<Box<dyn Error + Send + Sync>>,
+    /// Whether some of the client's body is unread, so that its connection can't be used again.
+    pub(super) body_unread: bool,
+}
+
+impl Failure {
+    pub(super) fn new(
+        number: ErrorNumber,
+        message: impl Into<std::borrow::Cow<'static, str>>,
+    ) -> Self {
+        Self::from(CallError::new(number, message))
+    }
+
+    /// The same, where the client's body may be unread.
+    pub(super) fn with_unread_body(self) -> Self {
+        Self {
+            body_unread: true,
+            ..self
+        }
+    }
+
+    fn because(
+        number: ErrorNumber,
+        message: impl Into<std::borrow::Cow<'static, str>>,
+        cause: impl Error + Send + Sync + 'static,
+    ) -> Self {
+        let error = CallError::new(number, message);
+        Self {
+            error,
+            cause: Some(Box::new(cause)),
+            body_unread: false,
+        }
+    }
+}
+
+/// Everything that a pure module refuses already knows its number.
+impl<E: Into<CallError>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self {
+            error: error.into(),
+            cause: None,
+            body_unread: false,
+        }
+    }
+}
+
+pub(super) fn unread_body(fault: BodyFault) -> Failure {
+    Failure::from(fault).with_unread_body()
+}
+
+pub(super) fn invalid_env(error: &EnvError) -> Failure {
+    Failure::new(ErrorNumber::InvalidEnv, format!("env: {error}"))
+}
+
+pub(super) fn invalid_setting(error: &SettingError) -> Failure {
+    Failure::new(ErrorNumber::InvalidEnv, format!("env: {error}"))
+}
+
+pub(super) fn not_admitted(error: AdmissionError) -> Failure {
+    let (number, retry_after) = match &error {
+        AdmissionError::QueueFull { retry_after, .. } => (ErrorNumber::QueueFull, *retry_after),
+        AdmissionError::WaitedTooLong { retry_after } => (ErrorNumber::QueueTimeout, *retry_after),
+    };
+    CallError::new(number, error.to_string())
+        .with_retry_after(retry_after)
+        .into()
+}
+
+pub(super) fn table_full(error: TableFull) -> Failure {
+    Failure::because(
+        ErrorNumber::NoRoom,
+        "too many envs are in use at once; try again later",
+        error,
+    )
+}
+
+pub(super) fn not_sent(error: SendError) -> Failure {
+    let (number, message) = match &error {
+        SendError::Unreachable(_) => (
+            ErrorNumber::BackendUnreachable,
+            "no member of the backend can be reached",
+        ),
+        SendError::NoAnswer(_) => (
+            ErrorNumber::BackendUnreachable,
+            "the backend hung up without an answer",
+        ),
+        SendError::BadAnswer(..) => (
+            ErrorNumber::InvalidAnswer,
+            "the backend's answer breaks the rules of HTTP",
+        ),
+        SendError::TimedOut => (
+            ErrorNumber::BackendTimeout,
+            "the backend took too long to answer",
+        ),
+        SendError::Waited => (
+            ErrorNumber::QueueTimeout,
+            "every worker was busy for as long as the call may take",
+        ),
+        SendError::Crowded => (
+            ErrorNumber::Overloaded,
+            "too many calls wait for a worker of this backend",
+        ),
+        SendError::Exhausted(_) => (
+            ErrorNumber::Overloaded,
+            "the gateway can't open another connection",
+        ),
+    };
+    Failure::because(number, message, error)
+}
+
+pub(super) fn bad_answer(error: AnswerError) -> Failure {
+    let (number, message) = match error {
+        AnswerError::CutShort(_) => (
+            ErrorNumber::InvalidAnswer,
+            "the backend's answer was cut short",
+        ),
+        AnswerError::TooLong { .. } => (
+            ErrorNumber::AnswerTooLarge,
+            "the backend's answer is over max_response_body",
+        ),
+    };
+    Failure::because(number, message, error)
+}
+
+pub(super) fn answer_timed_out() -> Failure {
+    Failure::new(
+        ErrorNumber::BackendTimeout,
+        "the backend took too long to send its answer",
+    )
+}
+
+/// The answer to a failed call.
+pub(super) fn response(error: &CallError) -> Response<Pieces> {
+    let mut response = Response::new(Pieces::from(error.body()));
+    *response.status_mut() = error.status();
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    headers.insert(header::SERVER, super::SERVER);
+    headers.insert(X_UNISAVE_WORKER_ERROR, HeaderValue::from_static("true"));
+    if let Some(seconds) = error.retry_after_secs() {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
+
+/// Backend and gateway faults in the log: one a second, the rest counted, so that a backend that
+/// is down doesn't fill the disk. Client faults are the access log's affair.
+static FAULTS: Limiter = Limiter::new(Duration::from_secs(1));
+
+pub(super) fn log(failure: &Failure, backend: Option<&str>) {
+    let number = failure.error.number();
+    if matches!(number.number(), 1000..3000) {
+        return;
+    }
+    let Some(held_back) = FAULTS.pass(Instant::now()) else {
+        return;
+    };
+    let mut causes = String::new();
+    let mut cause: Option<&dyn Error> = failure.cause.as_deref().map(|cause| cause as &dyn Error);
+    while let Some(error) = cause {
+        if !causes.is_empty() {
+            causes.push_str(": ");
+        }
+        causes.push_str(&error.to_string());
+        cause = error.source();
+    }
+    tracing::warn!(
+        error = number.number(),
+        backend = backend.unwrap_or("none"),
+        causes,
+        held_back,
+        "a call failed: {}",
+        failure.error.message(),
+    );
+}

@@ -1,0 +1,136 @@
+//! What the gateway says of a call to the backend: who asked, under which id and trace (CONTRACT 3).
+
+use std::net::IpAddr;
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+use crate::facet::trace::{TraceParent, request_id_is_valid};
+
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
+/// The ids that a call goes by.
+#[derive(Debug, Clone)]
+pub(super) struct Ids {
+    pub(super) request: HeaderValue,
+    pub(super) trace: u128,
+}
+
+/// Adds the gateway's headers to those that pass. `peer` is `None` behind a Unix socket.
+pub(super) fn add(headers: &mut HeaderMap, peer: Option<IpAddr>) -> Ids {
+    let ids = Ids {
+        request: request_id(headers),
+        trace: trace(headers),
+    };
+    headers.insert(X_REQUEST_ID, ids.request.clone());
+    if let Some(peer) = peer {
+        append_peer(headers, peer);
+    }
+    if !headers.contains_key(X_FORWARDED_PROTO) {
+        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+    }
+    if !headers.contains_key(X_FORWARDED_HOST)
+        && let Some(host) = headers.get(header::HOST).cloned()
+    {
+        headers.insert(X_FORWARDED_HOST, host);
+    }
+    ids
+}
+
+fn request_id(headers: &HeaderMap) -> HeaderValue {
+    let kept = headers
+        .get(X_REQUEST_ID)
+        .filter(|id| request_id_is_valid(id.as_bytes()));
+    kept.cloned().unwrap_or_else(|| hex(fastrand::u128(..)))
+}
+
+/// Makes the call a child of the client's span, or the root of a trace of its own.
+fn trace(headers: &mut HeaderMap) -> u128 {
+    let mut parents = headers.get_all(TRACEPARENT).iter();
+    let parent = match (parents.next(), parents.next()) {
+        (Some(only), None) => TraceParent::parse(only.as_bytes()),
+        _ => None,
+    };
+    let span = fastrand::u64(1..);
+    let own = match parent {
+        Some(parent) => parent.child(span),
+        None => {
+            // The state belongs to a parent that isn't there.
+            headers.remove(TRACESTATE);
+            TraceParent::new(fastrand::u128(1..), span)
+        }
+    };
+    headers.insert(TRACEPARENT, own.to_header());
+    own.trace_id()
+}
+
+fn append_peer(headers: &mut HeaderMap, peer: IpAddr) {
+    let peer = peer.to_canonical().to_string();
+    let mut chain = Vec::new();
+    for earlier in headers.get_all(X_FORWARDED_FOR) {
+        chain.extend_from_slice(earlier.as_bytes());
+        chain.extend_from_slice(b", ");
+    }
+    chain.extend_from_slice(peer.as_bytes());
+    if let Ok(value) = HeaderValue::from_maybe_shared(bytes::Bytes::from(chain)) {
+        headers.insert(X_FORWARDED_FOR, value);
+    }
+}
+
+fn hex(id: u128) -> HeaderValue {
+    HeaderValue::try_from(format!("{id:032x}")).unwrap_or(HeaderValue::from_static("0"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let pair = |&(name, value)| {
+            (
+                HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            )
+        };
+        pairs.iter().map(pair).collect()
+    }
+
+    #[test]
+    fn the_peer_is_appended_and_what_was_sent_is_kept() {
+        let mut headers = map(&[
+            ("host", "game.test"),
+            ("x-forwarded-for", "10.0.0.1"),
+            ("x-forwarded-proto", "https"),
+            ("x-request-id", "req-42"),
+        ]);
+        headers.append("x-forwarded-for", HeaderValue::from_static("10.0.0.2"));
+        let ids = add(&mut headers, Some("::ffff:127.0.0.1".parse().unwrap()));
+        assert_eq!(headers.get_all("x-forwarded-for").iter().count(), 1);
+        assert_eq!(headers["x-forwarded-for"], "10.0.0.1, 10.0.0.2, 127.0.0.1");
+        assert_eq!(headers["x-forwarded-proto"], "https");
+        assert_eq!(headers["x-forwarded-host"], "game.test");
+        assert_eq!(ids.request, "req-42");
+    }
+
+    #[test]
+    fn a_bad_id_and_a_bad_trace_are_made_anew() {
+        let mut headers = map(&[
+            ("x-request-id", "no spaces please"),
+            ("traceparent", "00-zz"),
+            ("tracestate", "a=1"),
+        ]);
+        let ids = add(&mut headers, None);
+        assert_eq!(ids.request.len(), 32);
+        assert!(!headers.contains_key("tracestate"));
+        assert!(!headers.contains_key("x-forwarded-for"));
+        let trace = headers["traceparent"].to_str().unwrap();
+        assert!(
+            trace.starts_with(&format!("00-{:032x}-", ids.trace)),
+            "{trace}"
+        );
+    }
+}

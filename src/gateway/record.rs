@@ -1,0 +1,164 @@
+//! What is remembered of a call until it has ended: for the metrics and the access log.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use http::{Method, StatusCode};
+
+use super::{access_log, client_body::StreamError, forwarded::Ids, state::Gateway};
+use crate::{
+    backend::Backend,
+    env::EnvDigest,
+    facet::{Dialect, ErrorNumber},
+    telemetry::CallOutcome,
+};
+
+/// nginx's status for a client that left before its answer.
+const CLIENT_CLOSED_REQUEST: u16 = 499;
+
+/// A call, from its head to the last byte of its answer. Dropping it ends the call, whatever has
+/// become of it.
+#[derive(Debug)]
+pub(super) struct CallRecord {
+    gateway: Arc<Gateway>,
+    pub(super) index: u64,
+    pub(super) began: Instant,
+    pub(super) client: Dialect,
+    pub(super) method: Method,
+    /// The facet's path; where no facet is known yet, the request's.
+    pub(super) path: String,
+    pub(super) peer: Option<std::net::IpAddr>,
+    pub(super) ids: Option<Ids>,
+    pub(super) digest: Option<EnvDigest>,
+    pub(super) backend: Option<Arc<Backend>>,
+    /// Whether the call could be read: the reference counts only those.
+    pub(super) decoded: bool,
+    pub(super) queued: Duration,
+    pub(super) connecting: Duration,
+    /// From sending the call until its whole answer was there.
+    pub(super) execution: Option<Duration>,
+    pub(super) answer_bytes: u64,
+    pub(super) sent_bytes: u64,
+    pub(super) status: Option<StatusCode>,
+    pub(super) outcome: CallOutcome,
+    pub(super) error: Option<ErrorNumber>,
+    sent_at: Option<Instant>,
+    completed: bool,
+}
+
+impl CallRecord {
+    pub(super) fn begin(
+        gateway: &Arc<Gateway>,
+        client: Dialect,
+        method: Method,
+        path: &str,
+        peer: Option<std::net::IpAddr>,
+    ) -> Box<Self> {
+        gateway.drain.call_began();
+        gateway.metrics.calls_in_flight.inc();
+        Box::new(Self {
+            gateway: Arc::clone(gateway),
+            index: gateway.next_request_index(),
+            began: Instant::now(),
+            client,
+            method,
+            path: path.to_owned(),
+            peer,
+            ids: None,
+            digest: None,
+            backend: None,
+            decoded: false,
+            queued: Duration::ZERO,
+            connecting: Duration::ZERO,
+            execution: None,
+            answer_bytes: 0,
+            sent_bytes: 0,
+            status: None,
+            outcome: CallOutcome::ClientGone,
+            error: None,
+            sent_at: None,
+            completed: false,
+        })
+    }
+
+    /// The call was written to a backend.
+    pub(super) fn sent_to_backend(&mut self, sent_at: Instant, connecting: Duration) {
+        self.sent_at = Some(sent_at);
+        self.connecting = connecting;
+        self.gateway
+            .metrics
+            .connect_seconds
+            .observe(connecting.as_secs_f64());
+    }
+
+    /// The whole answer is there.
+    pub(super) fn answered(&mut self, bytes: usize) -> Duration {
+        let execution = self
+            .sent_at
+            .map_or(Duration::ZERO, |sent_at| sent_at.elapsed());
+        self.execution = Some(execution);
+        self.answer_bytes = bytes as u64;
+        self.gateway
+            .metrics
+            .upstream_seconds
+            .observe(execution.as_secs_f64());
+        execution
+    }
+
+    /// Bytes of the answer's body were handed to the client's connection.
+    pub(super) fn sent(&mut self, bytes: usize) {
+        self.sent_bytes += bytes as u64;
+    }
+
+    /// The answer was streamed, and broke off.
+    pub(super) fn cut_short(&mut self, error: &StreamError) {
+        self.outcome = CallOutcome::Error;
+        self.error = Some(match error {
+            StreamError::CutShort(_) => ErrorNumber::InvalidAnswer,
+            StreamError::TimedOut => ErrorNumber::BackendTimeout,
+        });
+        self.gateway
+            .metrics
+            .error(self.error.unwrap_or(ErrorNumber::Internal));
+        self.completed = true;
+        tracing::debug!(%error, "a streamed answer broke off");
+    }
+
+    /// The client has been handed all of its answer.
+    pub(super) fn complete(&mut self) {
+        if self.outcome == CallOutcome::Streamed && !self.completed {
+            let bytes = usize::try_from(self.sent_bytes).unwrap_or(usize::MAX);
+            self.answered(bytes);
+        }
+        self.completed = true;
+    }
+
+    /// The status that the log shows.
+    pub(super) fn shown_status(&self) -> u16 {
+        match self.status {
+            Some(status) if self.completed => status.as_u16(),
+            _ => CLIENT_CLOSED_REQUEST,
+        }
+    }
+}
+
+impl Drop for CallRecord {
+    fn drop(&mut self) {
+        if !self.completed {
+            self.outcome = CallOutcome::ClientGone;
+        }
+        let metrics = &self.gateway.metrics;
+        metrics.calls_in_flight.dec();
+        let backend = self.backend.as_ref().map(|backend| backend.dialect);
+        metrics.call_ended(self.client, backend, self.outcome);
+        if self.decoded {
+            metrics.worker_call(self.execution.unwrap_or_default(), self.answer_bytes);
+        }
+        if let Some(log) = &self.gateway.access_log {
+            access_log::write(log, self);
+        }
+        self.gateway.drain.call_ended();
+    }
+}

@@ -1,0 +1,235 @@
+//! The gateway as a whole: bound, run, drained.
+
+use std::{
+    io,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+
+use super::{
+    AccessLog, ListenAddr,
+    access_log::Log,
+    drain::Phase,
+    listener::{ListenError, Listener},
+    state::{Gateway, Setup, SetupError},
+    threads::{Assigned, Worker},
+};
+use crate::telemetry::{Limiter, LineWriter, Metrics};
+
+/// Connections over the limit that are still told so; further ones are closed without a word.
+const SURPLUS: usize = 64;
+
+/// How long the acceptor rests when the process has no descriptors left: the ones in use come back
+/// only as connections end.
+const ACCEPT_BACK_OFF: Duration = Duration::from_millis(50);
+
+/// How long the reader of the access log may take for the last lines.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
+/// Why a gateway doesn't run.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// It can't be set up.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+    /// An address can't be bound.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The system gives it no threads, runtimes or signals.
+    #[error("the system doesn't let the gateway start")]
+    System(#[from] io::Error),
+}
+
+/// A gateway that has its addresses but takes no connections yet.
+#[derive(Debug)]
+pub struct Server {
+    gateway: Arc<Gateway>,
+    listeners: Vec<Listener>,
+}
+
+impl Server {
+    /// Binds every address. Must be called on a runtime.
+    ///
+    /// # Errors
+    /// [`ServeError`]; nothing is left behind then.
+    pub fn bind(setup: Setup) -> Result<Self, ServeError> {
+        let access_log = match setup.config.access_log {
+            AccessLog::Off => None,
+            form => {
+                let dropped = setup.metrics.access_log_dropped_total.clone();
+                let lines = LineWriter::start(io::stdout(), dropped);
+                Some(Log {
+                    form,
+                    lines: lines.map_err(SetupError::AccessLog)?,
+                })
+            }
+        };
+        let listeners = setup.config.listen.iter().map(Listener::bind);
+        let listeners = listeners.collect::<Result<Vec<_>, _>>()?;
+        let gateway = Arc::new(Gateway::new(setup, access_log)?);
+        Ok(Self { gateway, listeners })
+    }
+
+    /// The addresses as they turned out, where port 0 took free ones.
+    ///
+    /// # Errors
+    /// Where the system doesn't tell.
+    pub fn addresses(&self) -> io::Result<Vec<ListenAddr>> {
+        self.listeners.iter().map(Listener::address).collect()
+    }
+
+    /// Serves until SIGTERM or SIGINT and then drains: goes on accepting, refuses new calls,
+    /// finishes what runs, at most for the grace. A second signal ends it at once (CONTRACT 8).
+    ///
+    /// # Errors
+    /// Where threads or signals can't be had.
+    pub async fn run(self, on_ready: impl FnOnce()) -> Result<(), ServeError> {
+        let Self { gateway, listeners } = self;
+        let mut signals = Signals::new()?;
+        let count = gateway
+            .config
+            .threads
+            .map_or_else(thread_per_core, Into::into);
+        let started = (0..count).map(|index| Worker::start(&gateway, index));
+        let (workers, threads): (Vec<_>, Vec<_>) =
+            started.collect::<io::Result<Vec<_>>>()?.into_iter().unzip();
+        let workers: Arc<[Worker]> = workers.into();
+        let mut tasks = JoinSet::new();
+        for backend in gateway.backends() {
+            backend.upstream.resolve().await;
+            let upstream = Arc::clone(&backend.upstream);
+            tasks.spawn(async move { upstream.tend().await });
+        }
+        tasks.spawn(housekeeping(Arc::clone(&gateway)));
+        for listener in listeners {
+            tasks.spawn(accept(listener, Arc::clone(&gateway), Arc::clone(&workers)));
+        }
+        on_ready();
+
+        signals.next().await;
+        let grace = gateway.config.shutdown_grace;
+        tracing::info!(grace = %humantime::format_duration(grace), "draining; a second signal ends it at once");
+        gateway.drain.enter(Phase::Draining);
+        let ended_at_once = tokio::select! {
+            ended = timeout(grace, gateway.drain.calls_ended()) => {
+                if ended.is_err() {
+                    tracing::warn!("the grace is over; calls that still run are cut off");
+                }
+                false
+            }
+            () = signals.next() => true,
+        };
+        gateway.drain.enter(Phase::Closing);
+        tasks.shutdown().await;
+        if !ended_at_once {
+            join(threads).await;
+        }
+        if let Some(log) = &gateway.access_log {
+            log.lines.close(LAST_LINES);
+        }
+        tracing::info!("ended");
+        Ok(())
+    }
+}
+
+/// Waits until every worker thread has ended; they see to it themselves within a second.
+async fn join(threads: Vec<JoinHandle<()>>) {
+    for thread in threads {
+        while !thread.is_finished() {
+            sleep(Duration::from_millis(2)).await;
+        }
+        if thread.join().is_err() {
+            tracing::error!("a worker thread panicked; this is a fault of the program");
+        }
+    }
+}
+
+/// The signals that end the gateway.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        let terminate = signal(SignalKind::terminate())?;
+        Ok(Self {
+            terminate,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+fn thread_per_core() -> usize {
+    thread::available_parallelism().map_or(1, Into::into)
+}
+
+/// What is done every so often, whatever happens.
+async fn housekeeping(gateway: Arc<Gateway>) {
+    let mut tick = tokio::time::interval(Metrics::SAMPLE_EVERY);
+    loop {
+        tick.tick().await;
+        gateway.metrics.sample();
+        gateway.table.sweep();
+    }
+}
+
+/// Hands each connection to the worker thread with the fewest.
+async fn accept(listener: Listener, gateway: Arc<Gateway>, workers: Arc<[Worker]>) {
+    let failures = Limiter::new(Duration::from_secs(1));
+    let limit = usize::try_from(gateway.config.max_connections.get()).unwrap_or(usize::MAX);
+    loop {
+        let accepted = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                if let Some(held_back) = failures.pass(Instant::now()) {
+                    tracing::warn!(%error, held_back, "a connection can't be accepted; raise the limit on open files (ulimit -n) if it is that");
+                }
+                sleep(ACCEPT_BACK_OFF).await;
+                continue;
+            }
+        };
+        let open: usize = workers
+            .iter()
+            .map(|worker| worker.connections.load(Relaxed))
+            .sum();
+        let is_surplus = open >= limit;
+        if is_surplus {
+            gateway.metrics.connections_refused_total.inc();
+            if open >= limit.saturating_add(SURPLUS) {
+                continue;
+            }
+        }
+        let idlest = workers
+            .iter()
+            .min_by_key(|worker| worker.connections.load(Relaxed));
+        let Some(worker) = idlest else { return };
+        gateway.metrics.connections_total.inc();
+        worker.connections.fetch_add(1, Relaxed);
+        if worker
+            .assign
+            .send(Assigned {
+                accepted,
+                is_surplus,
+            })
+            .is_err()
+        {
+            // The thread has ended: the gateway is closing.
+            return;
+        }
+    }
+}

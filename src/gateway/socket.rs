@@ -1,0 +1,302 @@
+//! A client's socket, with the time limits that HTTP's own reader can't keep.
+//!
+//! hyper's header time-out also runs while a connection rests between requests, and nothing limits
+//! the first byte or a reader that takes no byte of its answer. What the connection is waiting for
+//! is told apart here, where the bytes pass: nothing yet, the rest of a head, a call's end, the
+//! next request.
+
+use std::{
+    future::Future,
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpStream, UnixStream},
+    time::{Instant, Sleep, sleep_until},
+};
+
+use super::Config;
+
+/// How long a connection that is closed before its request was read goes on reading: closed at
+/// once, the kernel would reset it and the client could lose the answer that says why.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// A connected client of either family.
+#[derive(Debug)]
+pub(super) enum ClientStream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+/// How long a client may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    first_byte: Duration,
+    header: Duration,
+    idle: Duration,
+    send: Duration,
+}
+
+impl Patience {
+    pub(super) const fn new(config: &Config) -> Self {
+        Self {
+            first_byte: config.first_byte_timeout,
+            header: config.header_timeout,
+            idle: config.idle_timeout,
+            send: config.send_timeout,
+        }
+    }
+}
+
+/// What a connection waits for. Shared by the socket and the calls on it, which run on one thread.
+#[derive(Debug, Default)]
+pub(super) struct Stage {
+    /// A [`WaitsFor`] in the lowest two bits, above it how often that has changed.
+    state: AtomicU32,
+    lingers: AtomicBool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum WaitsFor {
+    FirstByte = 0,
+    RestOfHead = 1,
+    EndOfCall = 2,
+    NextRequest = 3,
+}
+
+impl Stage {
+    /// A request's head is complete: its call has limits of its own.
+    pub(super) fn call_begins(&self) {
+        self.enter(WaitsFor::EndOfCall);
+    }
+
+    /// The answer has been handed over whole.
+    pub(super) fn call_ends(&self) {
+        self.enter(WaitsFor::NextRequest);
+    }
+
+    /// The connection will close with some of its request unread.
+    pub(super) fn linger(&self) {
+        self.lingers.store(true, Relaxed);
+    }
+
+    fn bytes_came(&self) {
+        if matches!(
+            self.waits_for(),
+            WaitsFor::FirstByte | WaitsFor::NextRequest
+        ) {
+            self.enter(WaitsFor::RestOfHead);
+        }
+    }
+
+    fn enter(&self, stage: WaitsFor) {
+        let changes = (self.state.load(Relaxed) >> 2).wrapping_add(1);
+        self.state.store(changes << 2 | stage as u32, Relaxed);
+    }
+
+    fn waits_for(&self) -> WaitsFor {
+        match self.state.load(Relaxed) & 3 {
+            0 => WaitsFor::FirstByte,
+            1 => WaitsFor::RestOfHead,
+            2 => WaitsFor::EndOfCall,
+            _ => WaitsFor::NextRequest,
+        }
+    }
+}
+
+/// The socket and its clock.
+pub(super) struct ClientSocket {
+    stream: ClientStream,
+    stage: Arc<Stage>,
+    patience: Patience,
+    timer: Pin<Box<Sleep>>,
+    /// The stage that the client was last waited for in, and until when.
+    waiting: Option<(u32, Instant)>,
+    sending_until: Option<Instant>,
+    lingering_until: Option<Instant>,
+}
+
+impl ClientSocket {
+    pub(super) fn new(stream: ClientStream, stage: Arc<Stage>, patience: Patience) -> Self {
+        let timer = Box::pin(sleep_until(Instant::now() + patience.first_byte));
+        Self {
+            stream,
+            stage,
+            patience,
+            timer,
+            waiting: None,
+            sending_until: None,
+            lingering_until: None,
+        }
+    }
+
+    /// Ready once `deadline` has passed. The timer is moved only when it must ring earlier or has
+    /// rung too early, so a busy connection hardly ever touches it.
+    fn poll_deadline(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
+        if deadline < self.timer.deadline() {
+            self.timer.as_mut().reset(deadline);
+        }
+        while self.timer.as_mut().poll(cx).is_ready() {
+            if Instant::now() >= deadline {
+                return Poll::Ready(());
+            }
+            self.timer.as_mut().reset(deadline);
+        }
+        Poll::Pending
+    }
+
+    /// Until when the client may stay silent; `None` while a call is under way.
+    fn silent_until(&mut self) -> Option<Instant> {
+        let patience = match self.stage.waits_for() {
+            WaitsFor::FirstByte => self.patience.first_byte,
+            WaitsFor::RestOfHead => self.patience.header,
+            WaitsFor::EndOfCall => return None,
+            WaitsFor::NextRequest => self.patience.idle,
+        };
+        let state = self.stage.state.load(Relaxed);
+        match self.waiting {
+            Some((since, deadline)) if since == state => Some(deadline),
+            _ => {
+                let deadline = Instant::now() + patience;
+                self.waiting = Some((state, deadline));
+                Some(deadline)
+            }
+        }
+    }
+
+    fn poll_read_stream(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match &mut self.stream {
+            ClientStream::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
+            ClientStream::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
+        }
+    }
+
+    /// Passes a write's result on, or ends it where the client has taken nothing for too long.
+    fn sent<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        result: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if result.is_ready() {
+            self.sending_until = None;
+            return result;
+        }
+        let patience = self.patience.send;
+        let deadline = *self
+            .sending_until
+            .get_or_insert_with(|| Instant::now() + patience);
+        ready!(self.poll_deadline(cx, deadline));
+        Poll::Ready(Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            "the client takes no bytes",
+        )))
+    }
+
+    /// Reads and forgets what still comes, until the client closes or the time is over.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let deadline = *self
+            .lingering_until
+            .get_or_insert_with(|| Instant::now() + LINGER);
+        let mut scratch = [0; 8192];
+        loop {
+            let mut buffer = ReadBuf::new(&mut scratch);
+            match self.poll_read_stream(cx, &mut buffer) {
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                    if Instant::now() >= deadline {
+                        return Poll::Ready(());
+                    }
+                }
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending => return self.poll_deadline(cx, deadline),
+            }
+        }
+    }
+}
+
+impl AsyncRead for ClientSocket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        let before = buffer.filled().len();
+        if let Poll::Ready(result) = this.poll_read_stream(cx, buffer) {
+            if buffer.filled().len() > before {
+                this.stage.bytes_came();
+            }
+            return Poll::Ready(result);
+        }
+        let Some(deadline) = this.silent_until() else {
+            return Poll::Pending;
+        };
+        ready!(this.poll_deadline(cx, deadline));
+        Poll::Ready(Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            "the client sends no bytes",
+        )))
+    }
+}
+
+impl AsyncWrite for ClientSocket {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = &mut *self;
+        let result = match &mut this.stream {
+            ClientStream::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            ClientStream::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+        };
+        this.sent(cx, result)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = &mut *self;
+        let result = match &mut this.stream {
+            ClientStream::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            ClientStream::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+        };
+        this.sent(cx, result)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // A socket has no buffer of its own to flush.
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if this.lingering_until.is_none() {
+            ready!(match &mut this.stream {
+                ClientStream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+                ClientStream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            })?;
+        }
+        if this.stage.lingers.load(Relaxed) {
+            ready!(this.poll_linger(cx));
+        }
+        Poll::Ready(Ok(()))
+    }
+}

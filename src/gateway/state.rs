@@ -1,0 +1,365 @@
+//! What all threads of the gateway share, and what each has for itself.
+
+use std::{
+    net::IpAddr,
+    num::NonZeroUsize,
+    sync::{
+        Arc, Once,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue};
+use parking_lot::Mutex;
+
+use super::{
+    Config, Prune, TrustedPeer, access_log,
+    budget::Budget,
+    drain::Drain,
+    error::{self, Failure},
+    request_body::BodyLimits,
+};
+use crate::{
+    backend::{Backend, Pool},
+    env::{self, DigestKey, Env, EnvLookup, EnvString, Fallback, Source, Unrepresentable},
+    facet::{
+        ErrorNumber,
+        headers::X_UNISAVE_INITIALIZATION_RECIPE_URL,
+        json::json_string,
+        legacy::{EnvField, Envelope},
+    },
+    instances::{AdmissionConfig, HotEnv, Instance, InstanceKey, Limits, Table},
+    telemetry::Metrics,
+};
+
+/// Env texts that one thread recognises without parsing them.
+const KNOWN_TEXTS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4095);
+
+/// Bytes of those texts: an env is a few hundred bytes, so this is not the bound that usually
+/// counts.
+const KNOWN_TEXT_BYTES: usize = 32 << 20;
+
+/// What the gateway is made of.
+pub struct Setup {
+    /// The `[gateway]` table.
+    pub config: Config,
+    /// The `[env]` table.
+    pub env: env::Config,
+    /// The `[admission]` table.
+    pub admission: AdmissionConfig,
+    /// The backends, in the order in which they are asked.
+    pub backends: Vec<Arc<Backend>>,
+    /// What keys the digests that are shown.
+    pub digests: DigestKey,
+    /// The gateway's own variables, but `ENVGATE_*`.
+    pub deployment: Env,
+    /// Where measurements go.
+    pub metrics: Arc<Metrics>,
+}
+
+/// Why a gateway can't be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// The deployment's env steers the gateway in a way that isn't one.
+    #[error("the gateway's own environment: {0}")]
+    Setting(#[source] env::SettingError),
+    /// Variables that a legacy backend can't be told.
+    #[error(
+        "these variables of the gateway's own environment can't be written as an env text: {}; \
+         unset them, or set env.unrepresentable = \"skip\"",
+        names.join(", ")
+    )]
+    Unrepresentable {
+        /// The variables' names.
+        names: Vec<String>,
+    },
+    /// The access log's thread can't be started.
+    #[error("the access log can't be started")]
+    AccessLog(#[source] std::io::Error),
+}
+
+/// What all threads share.
+#[derive(Debug)]
+pub(super) struct Gateway {
+    pub(super) config: Config,
+    pub(super) drain: Drain,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) access_log: Option<access_log::Log>,
+    pub(super) budget: Arc<Budget>,
+    pub(super) table: Table,
+    env: env::Config,
+    admission: AdmissionConfig,
+    backends: Vec<Arc<Backend>>,
+    digests: DigestKey,
+    deployment: Deployment,
+    requests: AtomicU64,
+    untrusted_seen: Once,
+}
+
+/// The gateway's own env, where calls may run under it.
+#[derive(Debug)]
+struct Deployment {
+    hot: Arc<HotEnv>,
+    /// Its text form as a JSON string, for legacy backends. Values: never shown.
+    text: Secret,
+}
+
+/// Bytes that no `Debug` shows.
+struct Secret(Bytes);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+impl Gateway {
+    pub(super) fn new(
+        setup: Setup,
+        access_log: Option<access_log::Log>,
+    ) -> Result<Self, SetupError> {
+        let metrics = setup.metrics;
+        let deployment = Deployment::new(setup.deployment, &setup.digests, &setup.env, &metrics)?;
+        let budget = Budget::new(
+            setup.config.max_body_memory.as_u64(),
+            metrics.body_bytes_held.clone(),
+        );
+        Ok(Self {
+            drain: Drain::default(),
+            access_log,
+            budget: Arc::new(budget),
+            table: Table::default(),
+            env: setup.env,
+            admission: setup.admission,
+            backends: setup.backends,
+            digests: setup.digests,
+            deployment,
+            requests: AtomicU64::new(0),
+            untrusted_seen: Once::new(),
+            config: setup.config,
+            metrics,
+        })
+    }
+
+    pub(super) fn next_request_index(&self) -> u64 {
+        self.requests.fetch_add(1, Relaxed)
+    }
+
+    pub(super) fn backends(&self) -> &[Arc<Backend>] {
+        &self.backends
+    }
+
+    pub(super) fn body_limits(&self) -> BodyLimits {
+        BodyLimits {
+            bytes: self.config.max_request_body.as_u64(),
+            time: self.config.body_timeout,
+        }
+    }
+
+    /// What the envelope's `env` is to this gateway.
+    pub(super) fn env_field(&self) -> EnvField {
+        match self.env.source {
+            Source::Request => EnvField::Required,
+            Source::Deployment => EnvField::Ignored,
+        }
+    }
+
+    /// The deployment's env, where every call runs under it.
+    pub(super) fn deployment_in_force(&self) -> Option<&Arc<HotEnv>> {
+        (self.env.source == Source::Deployment).then_some(&self.deployment.hot)
+    }
+
+    /// The deployment's env, where a modern call may run under it.
+    pub(super) fn deployment_for_modern(&self) -> Option<&Arc<HotEnv>> {
+        let allowed =
+            self.env.source == Source::Deployment || self.env.fallback == Fallback::Deployment;
+        allowed.then_some(&self.deployment.hot)
+    }
+
+    /// The deployment's env text as a JSON string, for a legacy backend.
+    pub(super) fn deployment_text(&self) -> &Bytes {
+        &self.deployment.text.0
+    }
+
+    /// The first backend that takes a call with this env and these headers (4004).
+    pub(super) fn backend_for(
+        &self,
+        env: Option<&HotEnv>,
+        headers: &HeaderMap,
+    ) -> Result<(usize, &Arc<Backend>), Failure> {
+        let env = env.map(|env| &*env.env);
+        let takes = |backend: &Arc<Backend>| backend.when.matches(env, headers);
+        let found = self
+            .backends
+            .iter()
+            .enumerate()
+            .find(|(_, backend)| takes(backend));
+        found.ok_or_else(|| {
+            Failure::new(
+                ErrorNumber::NoBackend,
+                "no backend serves this env: none of the configured `when` matches",
+            )
+        })
+    }
+
+    /// The instance for an env with its code at a backend.
+    pub(super) fn instance(
+        &self,
+        backend: usize,
+        env: Option<&Arc<HotEnv>>,
+        code: Option<HeaderValue>,
+    ) -> Result<Arc<Instance>, Failure> {
+        let key = InstanceKey {
+            backend,
+            env: env.map(|env| *env.env.key()),
+            code,
+        };
+        let limits = || match (env, self.backends.get(backend)) {
+            (Some(env), Some(backend)) => {
+                Limits::of(env.settings, &backend.framework, &self.admission)
+            }
+            _ => Limits::without_env(&self.admission),
+        };
+        self.table
+            .instance(&key, env, limits)
+            .map_err(error::table_full)
+    }
+
+    /// The code that a call names. Where the env isn't the client's own, only trusted peers may
+    /// name it; from others the header is dropped, counted, and logged once (CONTRACT 6).
+    pub(super) fn code(
+        &self,
+        headers: &mut HeaderMap,
+        peer: Option<IpAddr>,
+        env_is_the_clients: bool,
+    ) -> Option<HeaderValue> {
+        let code = headers.get(X_UNISAVE_INITIALIZATION_RECIPE_URL)?;
+        if env_is_the_clients || self.trusts(peer) {
+            return Some(code.clone());
+        }
+        headers.remove(X_UNISAVE_INITIALIZATION_RECIPE_URL);
+        self.metrics.dropped_headers_total.inc();
+        self.untrusted_seen.call_once(|| {
+            tracing::warn!(
+                ?peer,
+                "a recipe header came from a peer that gateway.trusted_peers doesn't list; it is \
+                 dropped, and so are further ones (envgate_dropped_headers_total counts them)"
+            );
+        });
+        None
+    }
+
+    fn trusts(&self, peer: Option<IpAddr>) -> bool {
+        self.config
+            .trusted_peers
+            .iter()
+            .any(|trusted| match (trusted, peer) {
+                (TrustedPeer::Unix, None) => true,
+                (TrustedPeer::Net(net), Some(peer)) => net.contains(&peer.to_canonical()),
+                _ => false,
+            })
+    }
+
+    /// Whether an answer to a call under this env is pruned.
+    pub(super) fn prunes(&self, env: Option<&HotEnv>) -> bool {
+        match self.config.prune {
+            Prune::Off => false,
+            Prune::All => true,
+            Prune::EnvTypeProduction => env.is_some_and(|env| env.production),
+        }
+    }
+}
+
+impl Deployment {
+    fn new(
+        env: Env,
+        digests: &DigestKey,
+        config: &env::Config,
+        metrics: &Metrics,
+    ) -> Result<Self, SetupError> {
+        let in_use = config.source == Source::Deployment || config.fallback == Fallback::Deployment;
+        if !in_use {
+            let none = std::iter::empty::<(&[u8], &[u8])>();
+            let empty = Env::from_variables(none).and_then(|env| Ok(HotEnv::new(env, digests)));
+            if let Ok(Ok(hot)) = empty {
+                return Ok(Self {
+                    hot: Arc::new(hot),
+                    text: Secret(Bytes::from_static(b"\"\"")),
+                });
+            }
+        }
+        let written = EnvString::write(&env);
+        let names = written.unrepresentable;
+        if !names.is_empty() {
+            metrics
+                .unrepresentable_variables
+                .set(i64::try_from(names.len()).unwrap_or(i64::MAX));
+            if config.unrepresentable == Unrepresentable::Refuse {
+                return Err(SetupError::Unrepresentable { names });
+            }
+            tracing::warn!(
+                names = names.join(", "),
+                "these variables of the gateway's own environment can't be written as an env text; \
+                 legacy backends don't get them"
+            );
+        }
+        let text = Secret(Bytes::from(json_string(&written.text)));
+        let hot = HotEnv::new(env, digests).map_err(SetupError::Setting)?;
+        Ok(Self {
+            hot: Arc::new(hot),
+            text,
+        })
+    }
+}
+
+/// What each thread has for itself; the locks are there because futures stay `Send`, and nobody
+/// else ever takes them.
+pub(super) struct Thread {
+    pub(super) gateway: Arc<Gateway>,
+    pub(super) pool: Arc<Pool>,
+    known: Mutex<EnvLookup<Arc<HotEnv>>>,
+}
+
+impl std::fmt::Debug for Thread {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Thread")
+            .field("pool", &self.pool)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Thread {
+    pub(super) fn new(gateway: Arc<Gateway>) -> Self {
+        let known = Mutex::new(EnvLookup::new(KNOWN_TEXTS, KNOWN_TEXT_BYTES));
+        Self {
+            gateway,
+            pool: Arc::default(),
+            known,
+        }
+    }
+
+    /// The env that a legacy call runs under. A text that is known is neither decoded nor parsed.
+    pub(super) fn env_of(&self, envelope: &Envelope<'_>) -> Result<Arc<HotEnv>, Failure> {
+        let Some(raw) = &envelope.env else {
+            return Ok(Arc::clone(&self.gateway.deployment.hot));
+        };
+        let metrics = &self.gateway.metrics;
+        if let Some(known) = self.known.lock().get(raw.as_bytes()) {
+            metrics.env_lookup_hits.inc();
+            return Ok(Arc::clone(known));
+        }
+        metrics.env_lookup_misses.inc();
+        let text = envelope.env_text()?;
+        let env = EnvString::parse(&text).map_err(|error| error::invalid_env(&error))?;
+        let hot = HotEnv::new(env, &self.gateway.digests);
+        let hot = Arc::new(hot.map_err(|error| error::invalid_setting(&error))?);
+        self.known.lock().insert(raw.as_bytes(), Arc::clone(&hot));
+        Ok(hot)
+    }
+
+    /// Lets go of what nobody has used for a while.
+    pub(super) fn sweep(&self) {
+        self.pool.sweep();
+    }
+}

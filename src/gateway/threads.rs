@@ -1,0 +1,188 @@
+//! The worker threads: each a runtime of its own, a request stays on one from first byte to last.
+
+use std::{
+    io,
+    net::IpAddr,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use hyper::{server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    net::{TcpStream, UnixStream},
+    sync::{mpsc, watch},
+    task::JoinSet,
+    time::{MissedTickBehavior, interval, timeout},
+};
+
+use super::{
+    drain::Phase,
+    edge::{self, Connection},
+    listener::Accepted,
+    socket::{ClientSocket, ClientStream, Patience, Stage},
+    state::{Gateway, Thread},
+};
+
+/// How long connections may take to write out what is on its way once the gateway closes.
+const CLOSING: Duration = Duration::from_secs(1);
+
+/// A connection on its way to its thread.
+#[derive(Debug)]
+pub(super) struct Assigned {
+    pub(super) accepted: Accepted,
+    pub(super) is_surplus: bool,
+}
+
+/// A worker thread, as the acceptor sees it.
+#[derive(Debug)]
+pub(super) struct Worker {
+    /// Bounded by the limit on connections, which is checked before anything is sent.
+    pub(super) assign: mpsc::UnboundedSender<Assigned>,
+    pub(super) connections: Arc<AtomicUsize>,
+}
+
+impl Worker {
+    pub(super) fn start(
+        gateway: &Arc<Gateway>,
+        index: usize,
+    ) -> io::Result<(Self, JoinHandle<()>)> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let (assign, assigned) = mpsc::unbounded_channel();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let thread = Arc::new(Thread::new(Arc::clone(gateway)));
+        let count = Arc::clone(&connections);
+        let handle = std::thread::Builder::new()
+            .name(format!("worker-{index}"))
+            .spawn(move || runtime.block_on(run(thread, assigned, count)))?;
+        Ok((
+            Self {
+                assign,
+                connections,
+            },
+            handle,
+        ))
+    }
+}
+
+/// Serves what is assigned until the gateway closes; owns every connection's task.
+async fn run(
+    thread: Arc<Thread>,
+    mut assigned: mpsc::UnboundedReceiver<Assigned>,
+    count: Arc<AtomicUsize>,
+) {
+    let mut connections = JoinSet::new();
+    let mut phase = thread.gateway.drain.subscribe();
+    let mut sweep = interval(Duration::from_secs(1));
+    sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            next = assigned.recv() => {
+                let Some(next) = next else { break };
+                let open = OpenConnection::new(&thread.gateway, &count);
+                connections.spawn(serve(Arc::clone(&thread), next, open));
+            }
+            ended = connections.join_next(), if !connections.is_empty() => {
+                if let Some(Err(error)) = ended {
+                    tracing::error!(%error, "a connection's task failed; this is a fault of the program");
+                }
+            }
+            _ = sweep.tick() => thread.sweep(),
+            _ = phase.wait_for(|&phase| phase == Phase::Closing) => break,
+        }
+    }
+    let all = async { while connections.join_next().await.is_some() {} };
+    if timeout(CLOSING, all).await.is_err() {
+        tracing::debug!("connections were still busy when the gateway closed");
+    }
+}
+
+/// A connection that counts as open until its task ends.
+struct OpenConnection {
+    gateway: Arc<Gateway>,
+    on_thread: Arc<AtomicUsize>,
+}
+
+impl OpenConnection {
+    /// The acceptor has counted it on its thread already.
+    fn new(gateway: &Arc<Gateway>, on_thread: &Arc<AtomicUsize>) -> Self {
+        gateway.metrics.connections.inc();
+        Self {
+            gateway: Arc::clone(gateway),
+            on_thread: Arc::clone(on_thread),
+        }
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.gateway.metrics.connections.dec();
+        self.on_thread.fetch_sub(1, Relaxed);
+    }
+}
+
+async fn serve(thread: Arc<Thread>, assigned: Assigned, _open: OpenConnection) {
+    let (stream, peer) = match register(assigned.accepted) {
+        Ok(registered) => registered,
+        Err(error) => {
+            tracing::warn!(%error, "a connection can't be served");
+            return;
+        }
+    };
+    let config = &thread.gateway.config;
+    let stage = Arc::new(Stage::default());
+    let socket = ClientSocket::new(stream, Arc::clone(&stage), Patience::new(config));
+    let mut http = http1::Builder::new();
+    // The socket keeps the time; hyper's own limit would also end connections that rest.
+    http.header_read_timeout(None);
+    // hyper takes no limit below 8 KiB.
+    let head_bytes = usize::try_from(config.max_header_bytes.as_u64()).unwrap_or(usize::MAX);
+    http.max_buf_size(head_bytes.max(8192));
+    http.max_headers(config.max_headers.get());
+    let mut phase = thread.gateway.drain.subscribe();
+    let connection = Arc::new(Connection {
+        thread,
+        peer,
+        stage,
+        is_surplus: assigned.is_surplus,
+    });
+    let service = service_fn(move |request| edge::serve(Arc::clone(&connection), request));
+    let mut serving = pin!(http.serve_connection(TokioIo::new(socket), service));
+    let ended = tokio::select! {
+        ended = serving.as_mut() => ended,
+        () = closing(&mut phase) => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(?peer, %error, "a connection ended early");
+    }
+}
+
+async fn closing(phase: &mut watch::Receiver<Phase>) {
+    if phase
+        .wait_for(|&phase| phase == Phase::Closing)
+        .await
+        .is_err()
+    {
+        // Whoever could close the gateway is gone, and with it this thread's runtime soon.
+        std::future::pending::<()>().await;
+    }
+}
+
+fn register(accepted: Accepted) -> io::Result<(ClientStream, Option<IpAddr>)> {
+    Ok(match accepted {
+        Accepted::Tcp(stream, peer) => {
+            (ClientStream::Tcp(TcpStream::from_std(stream)?), Some(peer))
+        }
+        Accepted::Unix(stream) => (ClientStream::Unix(UnixStream::from_std(stream)?), None),
+    })
+}
