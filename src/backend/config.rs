@@ -2,16 +2,17 @@
 
 use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 
+use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::{Deserialize, Deserializer, de};
 
 use crate::{
-    env::Glob,
+    env::{Env, Glob},
     facet::{Dialect, Framework},
 };
 
 /// A configured source of instances.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table")]
 pub struct Config {
     /// Its name in logs, metrics and answers; unique.
     pub name: String,
@@ -44,6 +45,14 @@ impl Config {
         self.dialect
             .unwrap_or_else(|| self.framework.default_dialect())
     }
+
+    /// Whether it takes a call. The first backend that does serves it (4004 if none does).
+    #[must_use]
+    pub fn takes(&self, env: Option<&Env>, headers: &HeaderMap) -> bool {
+        self.when
+            .as_ref()
+            .is_none_or(|when| when.matches(env, headers))
+    }
 }
 
 /// What a backend is.
@@ -68,12 +77,58 @@ pub enum Balance {
 
 /// Which calls a backend takes: all conditions must hold.
 #[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
 pub struct When {
     /// Variables of the call's env and the globs their values must match.
     pub env: BTreeMap<String, Glob>,
     /// Request headers and the values they must have exactly.
-    pub header: BTreeMap<String, String>,
+    pub header: BTreeMap<HeaderKey, HeaderText>,
+}
+
+impl When {
+    /// Whether it has no condition, and so takes every call.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.env.is_empty() && self.header.is_empty()
+    }
+
+    /// Whether a call fulfils every condition. A call without an env fulfils none on variables;
+    /// of a header that comes several times one value is enough.
+    #[must_use]
+    pub fn matches(&self, env: Option<&Env>, headers: &HeaderMap) -> bool {
+        self.env.iter().all(|(name, glob)| {
+            env.and_then(|env| env.get(name))
+                .and_then(|value| str::from_utf8(value).ok())
+                .is_some_and(|value| glob.matches(value))
+        }) && self.header.iter().all(|(name, text)| {
+            let mut values = headers.get_all(name.0.as_str()).iter();
+            values.any(|value| *value == text.0)
+        })
+    }
+}
+
+/// The name of a request header, in lower case.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HeaderKey(String);
+
+impl<'de> Deserialize<'de> for HeaderKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        HeaderName::from_bytes(String::deserialize(deserializer)?.as_bytes())
+            .map(|name| Self(name.as_str().to_owned()))
+            .map_err(|_| de::Error::custom("not a header's name; write one like x-region"))
+    }
+}
+
+/// The value of a request header.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeaderText(HeaderValue);
+
+impl<'de> Deserialize<'de> for HeaderText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        HeaderValue::from_str(&String::deserialize(deserializer)?)
+            .map(Self)
+            .map_err(|_| de::Error::custom("not a header's value; write printable characters"))
+    }
 }
 
 /// Where a member listens: `http://host:port` or `unix:/path`.

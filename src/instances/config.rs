@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, de};
 
 /// How many calls an env may have under way and waiting (CONTRACT 6).
 #[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
 pub struct AdmissionConfig {
     /// Calls of one env that run at once, where neither framework nor env says otherwise.
     pub concurrency: CallLimit,
@@ -53,7 +53,11 @@ impl<'de> Deserialize<'de> for CallLimit {
             Number(u32),
             Text(String),
         }
-        let wrong = || de::Error::custom("write a whole number from 1, or \"null\" for no limit");
+        let wrong = || {
+            de::Error::custom(
+                "not a number of calls; write a whole number from 1, or \"null\" for no limit",
+            )
+        };
         match Form::deserialize(deserializer).map_err(|_| wrong())? {
             Form::Number(number) => NonZeroU32::new(number).map(Self::AtMost).ok_or_else(wrong),
             Form::Text(text) if text == "null" => Ok(Self::Unlimited),
