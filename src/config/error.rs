@@ -268,7 +268,12 @@ impl de::Error for Problem {
     }
 
     fn invalid_type(unexpected: Unexpected<'_>, _expected: &dyn Expected) -> Self {
-        Self::new(Fault::WrongValue(unexpected.to_string()))
+        let found = match unexpected {
+            Unexpected::Map => "a table".to_owned(),
+            Unexpected::Seq => "a list".to_owned(),
+            other => other.to_string(),
+        };
+        Self::new(Fault::WrongValue(found))
     }
 
     fn invalid_value(unexpected: Unexpected<'_>, _expected: &dyn Expected) -> Self {

@@ -125,11 +125,20 @@ impl Config {
             Some(file) => error::read_file(file)?,
             None => String::new(),
         };
+        Self::from_text(&text, sources)
+    }
+
+    /// The same, with the file's text at hand: it isn't read again.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that is wrong, with its place, reason and fix.
+    pub fn from_text(text: &str, sources: &Sources) -> Result<Self, ConfigError> {
         let source = Source {
             file: sources.file.as_deref(),
-            text: &text,
+            text,
         };
-        let mut root = Node::from_toml(&text).map_err(|error| source.syntax(&error))?;
+        let mut root = Node::from_toml(text).map_err(|error| source.syntax(&error))?;
         let sample = lay_flags(&mut root, &sources.flags).map_err(|at| source.report(at))?;
         sources
             .variables
@@ -193,6 +202,9 @@ fn lay_flags(root: &mut Node, flags: &FlagValues) -> Result<Node, Placed> {
     Ok(sample)
 }
 
+/// Deeper than any key of the configuration, and far from the stack's end.
+const DEEPEST_KEY: usize = 16;
+
 /// Lays one `--set key=value` over everything else.
 fn lay_set(root: &mut Node, set: &str) -> Result<(), Placed> {
     let origin = Origin::Flag(format!("--set {set}"));
@@ -200,7 +212,7 @@ fn lay_set(root: &mut Node, set: &str) -> Result<(), Placed> {
         return Err((origin, Problem::set_without_value()));
     };
     let path: Vec<&str> = key.trim().split('.').collect();
-    if path.contains(&"") {
+    if path.contains(&"") || path.len() > DEEPEST_KEY {
         return Err((origin, Problem::set_without_value()));
     }
     let value = Value::from_toml_or_text(value, &origin);

@@ -330,7 +330,39 @@ fn errors_of_the_file() {
 }
 
 #[test]
+fn odd_files_are_read_or_refused_but_never_break_the_reader() {
+    assert!(
+        load(
+            "\u{feff}[gateway]\r\nthreads = 2\r\n",
+            FlagValues::default(),
+            &[]
+        )
+        .is_ok()
+    );
+    let deep_key = format!("{}b = 1", "a.".repeat(50_000));
+    let deep_table = format!("[{}b]", "a.".repeat(50_000));
+    let deep_list = format!("a = {}{}", "[".repeat(50_000), "]".repeat(50_000));
+    for text in [&deep_key, &deep_table, &deep_list] {
+        assert!(load(text, FlagValues::default(), &[]).is_err());
+    }
+    for value in [
+        &deep_list,
+        &format!("{}=1", "a.".repeat(50_000)),
+        &format!("{}a=1", "a.".repeat(50_000)),
+    ] {
+        assert!(load("", set(&[value]), &[]).is_err());
+    }
+}
+
+#[test]
 fn errors_of_backends() {
+    assert_snapshot!(error("[backend]\nname = \"a\"\n"), @r"
+    envgate.toml:1:1: wrong value for backend: a table
+      |
+    1 | [backend]
+      | ^^^^^^^^^
+      fix: write tables: [[backend]] with a name and urls
+    ");
     assert_snapshot!(error("\n[[backend]]\nname = \"a\"\n"), @r#"
     envgate.toml:2:1: missing key backend.0.urls
       |

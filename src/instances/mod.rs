@@ -2,4 +2,4 @@
 
 mod config;
 
-pub use config::{AdmissionConfig, CallLimit};
+pub use config::{AdmissionConfig, CallLimit, CallLimits};
