@@ -1,10 +1,10 @@
 //! The whole configuration: composed, read and validated before a port is bound.
 //!
 //! Four sources lie over one another, key by key: flags over the file over the C# worker's own
-//! variables over the defaults. They become one [`tree`] whose every value knows where it was
-//! written; the modules' `Config` types are read from that tree once ([`read`]) and checked as a
-//! whole once ([`validate`]), so that each error, whatever raised it, names its place, its reason
-//! and its fix ([`error`]).
+//! variables over the defaults. They become one `tree` whose every value knows where it was
+//! written; the modules' `Config` types are read from that tree once (`read`) and checked as a
+//! whole once (`validate`), so that each error, whatever raised it, names its place, its reason
+//! and its fix (`error`).
 //!
 //! Deliberately absent: reloading. A gateway runs with the configuration it was started with.
 
