@@ -197,3 +197,74 @@ impl<'de> Deserialize<'de> for UpstreamUrl {
             .map_err(de::Error::custom)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::env::EnvString;
+
+    fn when(text: &str) -> When {
+        toml::from_str(text).unwrap()
+    }
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let pairs = pairs.iter();
+        pairs
+            .map(|&(name, value)| {
+                let value = HeaderValue::from_static(value);
+                (HeaderName::from_static(name), value)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn all_conditions_must_hold() {
+        let when = when("env = { ENV_TYPE = \"prod*\" }\nheader = { X-Region = \"eu\" }");
+        let production = EnvString::parse("ENV_TYPE=production").unwrap();
+        let development = EnvString::parse("ENV_TYPE=development").unwrap();
+        let eu = headers(&[("x-region", "us"), ("x-region", "eu")]);
+        assert!(when.matches(Some(&production), &eu));
+        assert!(!when.matches(Some(&development), &eu));
+        assert!(!when.matches(None, &eu));
+        assert!(!when.matches(Some(&production), &HeaderMap::new()));
+        assert!(!when.matches(Some(&production), &headers(&[("x-region", "EU")])));
+    }
+
+    #[test]
+    fn no_condition_takes_every_call() {
+        assert!(when("").is_empty());
+        assert!(when("").matches(None, &HeaderMap::new()));
+    }
+
+    #[test]
+    fn a_variable_that_is_not_there_matches_no_glob() {
+        let env = EnvString::parse("B=").unwrap();
+        assert!(!when("env = { A = \"*\" }").matches(Some(&env), &HeaderMap::new()));
+        assert!(when("env = { B = \"*\" }").matches(Some(&env), &HeaderMap::new()));
+    }
+
+    #[test]
+    fn urls_of_members_are_read_and_shown() {
+        for (text, shown) in [
+            ("http://h", "http://h:80"),
+            ("http://h:9001/", "http://h:9001"),
+            ("http://[::1]:9001", "http://[::1]:9001"),
+            ("unix:/run/w", "unix:/run/w"),
+            ("unix:///run/w", "unix:/run/w"),
+        ] {
+            let url: UpstreamUrl = text.parse().unwrap();
+            assert_eq!(url.to_string(), shown);
+        }
+        for text in [
+            "h:1",
+            "https://h:1",
+            "http://h:0",
+            "http://h/x",
+            "http://u@h:1",
+            "unix:w",
+            "",
+        ] {
+            assert!(text.parse::<UpstreamUrl>().is_err(), "{text}");
+        }
+    }
+}

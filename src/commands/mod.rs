@@ -1,1 +1,17 @@
-//! One file a subcommand: the only place for stdout.
+//! One file a subcommand: the only place for stdout, stderr and `anyhow`.
+//!
+//! Data goes to stdout, the rest to stderr. A reader of stdout that goes away early is no failure.
+
+pub mod check_config;
+pub mod completions;
+pub mod explain;
+pub mod man;
+pub mod serve;
+pub mod worker;
+
+mod args;
+mod digest_key;
+mod output;
+
+pub use args::{OutputFormat, ServeArgs};
+pub use output::fail;

@@ -8,7 +8,7 @@ use super::Glob;
 
 /// Where the env of a call comes from, and what becomes of its odd variables (CONTRACT 6).
 #[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
 pub struct Config {
     /// Where a call's env comes from.
     pub source: Source,

@@ -14,7 +14,7 @@ use serde::{Deserialize, Deserializer, de};
 
 /// Where the gateway listens and what it puts up with.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
 pub struct Config {
     /// Where it listens.
     pub listen: Vec<ListenAddr>,

@@ -29,7 +29,7 @@ use crate::{
         json::json_string,
         legacy::{EnvField, Envelope},
     },
-    instances::{AdmissionConfig, HotEnv, Instance, InstanceKey, Limits, Table},
+    instances::{AdmissionConfig, HotEnv, Instance, InstanceKey, Table},
     telemetry::Metrics,
 };
 
@@ -216,10 +216,8 @@ impl Gateway {
             code,
         };
         let limits = || match (env, self.backends.get(backend)) {
-            (Some(env), Some(backend)) => {
-                Limits::of(env.settings, &backend.framework, &self.admission)
-            }
-            _ => Limits::without_env(&self.admission),
+            (Some(env), Some(backend)) => self.admission.limits(&backend.framework, &env.settings),
+            _ => self.admission.limits_without_env(),
         };
         self.table
             .instance(&key, env, limits)

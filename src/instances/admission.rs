@@ -17,58 +17,7 @@ use tokio::{
     time::timeout_at,
 };
 
-use super::{AdmissionConfig, CallLimit, table::Instance};
-use crate::{
-    env::{Concurrency, WorkerSettings},
-    facet::Framework,
-};
-
-/// Calls of one instance that may run, and wait beyond those.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Calls that run at once.
-    pub concurrency: NonZeroU32,
-    /// Calls that wait.
-    pub queue: NonZeroU32,
-}
-
-/// Calls that wait where the framework runs one at a time: more than usual, as the reference has
-/// it (CONTRACT 5).
-const QUEUE_OF_ONE_AT_A_TIME: NonZeroU32 = NonZeroU32::MIN.saturating_add(29);
-
-impl Limits {
-    /// What holds for an env: its own settings, else the framework's, else the defaults; never
-    /// over the ceilings.
-    #[must_use]
-    pub fn of(settings: WorkerSettings, framework: &Framework, config: &AdmissionConfig) -> Self {
-        let (concurrency, queue) = if framework.one_call_at_a_time() {
-            (CallLimit::AtMost(NonZeroU32::MIN), QUEUE_OF_ONE_AT_A_TIME)
-        } else {
-            (config.concurrency, config.queue)
-        };
-        let concurrency = match (settings.concurrency, concurrency) {
-            (Some(Concurrency::AtMost(own)), _) => own,
-            (Some(Concurrency::Unlimited), _) | (None, CallLimit::Unlimited) => {
-                config.max_concurrency
-            }
-            (None, CallLimit::AtMost(default)) => default,
-        };
-        Self {
-            concurrency: concurrency.min(config.max_concurrency),
-            queue: settings.queue.unwrap_or(queue).min(config.max_queue),
-        }
-    }
-
-    /// What holds for calls without an env, which only pass through: the ceilings. Their worker
-    /// has limits of its own.
-    #[must_use]
-    pub const fn without_env(config: &AdmissionConfig) -> Self {
-        Self {
-            concurrency: config.max_concurrency,
-            queue: config.max_queue,
-        }
-    }
-}
+use super::{CallLimits, table::Instance};
 
 /// Why a call isn't let in.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -94,7 +43,7 @@ pub enum AdmissionError {
 /// The gate before one instance.
 #[derive(Debug)]
 pub(super) struct Admission {
-    limits: Limits,
+    limits: CallLimits,
     running: Arc<Semaphore>,
     waiting: AtomicU32,
     /// How long calls took lately, in microseconds: an exponential average.
@@ -102,7 +51,7 @@ pub(super) struct Admission {
 }
 
 impl Admission {
-    pub(super) fn new(limits: Limits) -> Self {
+    pub(super) fn new(limits: CallLimits) -> Self {
         let concurrency = usize::try_from(limits.concurrency.get()).unwrap_or(usize::MAX);
         Self {
             limits,
@@ -221,41 +170,9 @@ impl Drop for Lease {
 mod tests {
     use super::*;
 
-    fn settings(concurrency: Option<Concurrency>, queue: Option<u32>) -> WorkerSettings {
-        WorkerSettings {
-            concurrency,
-            queue: queue.and_then(NonZeroU32::new),
-        }
-    }
-
-    fn limits(settings: WorkerSettings, framework: &str) -> (u32, u32) {
-        let framework = framework.parse().unwrap();
-        let limits = Limits::of(settings, &framework, &AdmissionConfig::default());
-        (limits.concurrency.get(), limits.queue.get())
-    }
-
-    #[test]
-    fn the_env_is_asked_first_then_the_framework_then_the_defaults() {
-        let own = |number| Some(Concurrency::AtMost(NonZeroU32::new(number).unwrap()));
-        assert_eq!(limits(settings(None, None), "0.12.0"), (10, 20));
-        assert_eq!(limits(settings(None, None), "0.11.1"), (10, 20));
-        assert_eq!(limits(settings(None, None), "0.11.0"), (1, 30));
-        assert_eq!(limits(settings(None, None), "0.10.2"), (1, 30));
-        assert_eq!(limits(settings(own(4), Some(8)), "0.10.2"), (4, 8));
-        assert_eq!(limits(settings(own(4), None), "0.12.0"), (4, 20));
-        assert_eq!(
-            limits(settings(own(4000), Some(4000)), "0.12.0"),
-            (1024, 1024)
-        );
-        assert_eq!(
-            limits(settings(Some(Concurrency::Unlimited), None), "0.12.0"),
-            (1024, 20)
-        );
-    }
-
     fn gate(concurrency: u32, queue: u32) -> Arc<Admission> {
         let number = |number| NonZeroU32::new(number).unwrap();
-        let limits = Limits {
+        let limits = CallLimits {
             concurrency: number(concurrency),
             queue: number(queue),
         };

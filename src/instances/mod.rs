@@ -12,7 +12,7 @@ mod config;
 mod hot;
 mod table;
 
-pub use admission::{AdmissionError, Lease, Limits};
-pub use config::{AdmissionConfig, CallLimit};
+pub use admission::{AdmissionError, Lease};
+pub use config::{AdmissionConfig, CallLimit, CallLimits};
 pub use hot::HotEnv;
 pub use table::{Instance, InstanceKey, Table, TableFull};

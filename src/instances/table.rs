@@ -12,7 +12,7 @@ use http::HeaderValue;
 use lru::LruCache;
 use parking_lot::Mutex;
 
-use super::{HotEnv, Limits, admission::Admission};
+use super::{CallLimits, HotEnv, admission::Admission};
 use crate::env::EnvKey;
 
 /// Instances that the table holds: more than the connections that can use them at once by default.
@@ -98,7 +98,7 @@ impl Table {
         &self,
         key: &InstanceKey,
         env: Option<&Arc<HotEnv>>,
-        limits: impl FnOnce() -> Limits,
+        limits: impl FnOnce() -> CallLimits,
     ) -> Result<Arc<Instance>, TableFull> {
         let mut instances = self.instances.lock();
         match instances.get(key) {
@@ -120,7 +120,7 @@ impl Table {
         Ok(instance)
     }
 
-    fn make(&self, key: &InstanceKey, env: Option<&Arc<HotEnv>>, limits: Limits) -> Instance {
+    fn make(&self, key: &InstanceKey, env: Option<&Arc<HotEnv>>, limits: CallLimits) -> Instance {
         let code = key
             .code
             .as_ref()
@@ -199,8 +199,8 @@ mod tests {
         }
     }
 
-    fn limits() -> Limits {
-        Limits::without_env(&super::super::AdmissionConfig::default())
+    fn limits() -> CallLimits {
+        super::super::AdmissionConfig::default().limits_without_env()
     }
 
     #[test]

@@ -7,7 +7,7 @@ use tracing_subscriber::EnvFilter;
 
 /// The `[log]` table of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
 pub struct Config {
     /// What is logged: a level (`error`, `warn`, `info`, `debug`, `trace`) or directives such as
     /// `info,envgate::backend=debug`.

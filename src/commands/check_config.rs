@@ -1,0 +1,124 @@
+//! `envgate check-config`: reads a configuration and says what it means.
+//!
+//! The file alone counts: neither flags nor the C# worker's variables.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::{
+    args::OutputFormat,
+    output::{Style, aligned, print},
+};
+use crate::{
+    backend,
+    config::{Config, Sources},
+    env,
+};
+
+const EXAMPLES: &str = "\
+Says on stdout what the file means; what is wrong goes to stderr, with exit code 2.
+
+Examples:
+  envgate check-config envgate.toml
+  envgate check-config --output json envgate.toml | jq .backends";
+
+/// `envgate check-config`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct CheckConfigArgs {
+    /// The configuration, in TOML.
+    pub file: PathBuf,
+    /// The form of the answer.
+    #[arg(long, value_enum, default_value_t)]
+    pub output: OutputFormat,
+}
+
+/// Reads and sums up a configuration.
+///
+/// # Errors
+///
+/// It is wrong.
+pub fn run(args: &CheckConfigArgs) -> anyhow::Result<()> {
+    let config = Config::load(&Sources {
+        file: Some(args.file.clone()),
+        ..Sources::default()
+    })?;
+    let file = args.file.display().to_string();
+    let text = match args.output {
+        OutputFormat::Text => text(&file, &config, Style::of_stdout()),
+        OutputFormat::Json => format!("{:#}\n", json(&file, &config)),
+    };
+    print(text.as_bytes())
+}
+
+/// How configuration calls the source.
+pub(super) const fn source_name(source: env::Source) -> &'static str {
+    match source {
+        env::Source::Request => "request",
+        env::Source::Deployment => "deployment",
+    }
+}
+
+fn listen(config: &Config) -> Vec<String> {
+    let addresses = config.gateway.listen.iter();
+    addresses.map(ToString::to_string).collect()
+}
+
+fn text(file: &str, config: &Config, style: Style) -> String {
+    let mut rows = vec![
+        ["listen".to_owned(), listen(config).join(", ")],
+        [
+            "env".to_owned(),
+            format!("from the {}", source_name(config.env.source)),
+        ],
+    ];
+    if config.backends.is_empty() {
+        rows.push([
+            "backend".to_owned(),
+            "none: the sample worker runs".to_owned(),
+        ]);
+    }
+    for backend in &config.backends {
+        rows.push(["backend".to_owned(), backend_text(backend)]);
+    }
+    format!("{}\n{}", style.bold(&format!("{file}: ok")), aligned(&rows))
+}
+
+fn backend_text(backend: &backend::Config) -> String {
+    let urls: Vec<String> = backend.urls.iter().map(ToString::to_string).collect();
+    let takes = if backend.when.is_some() {
+        "by `when`"
+    } else {
+        "all calls"
+    };
+    format!(
+        "{}: {takes}, {}, framework {}, at {}",
+        backend.name,
+        backend.dialect().name(),
+        backend.framework,
+        urls.join(", ")
+    )
+}
+
+fn json(file: &str, config: &Config) -> Value {
+    let backend = |backend: &backend::Config| {
+        let urls: Vec<String> = backend.urls.iter().map(ToString::to_string).collect();
+        json!({
+            "name": backend.name,
+            "dialect": backend.dialect().name(),
+            "framework": backend.framework.to_string(),
+            "conditional": backend.when.is_some(),
+            "urls": urls,
+        })
+    };
+    let backends: Vec<Value> = config.backends.iter().map(backend).collect();
+    json!({
+        "file": file,
+        "ok": true,
+        "listen": listen(config),
+        "env_source": source_name(config.env.source),
+        "backends": backends,
+    })
+}

@@ -1,0 +1,168 @@
+//! `envgate serve`: runs the gateway.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::Context;
+use tokio::sync::oneshot;
+
+use super::{ServeArgs, digest_key::digest_key};
+use crate::{
+    backend::{self, Backend},
+    config::{Config, SampleWorker},
+    env::Env,
+    gateway::{ListenAddr, Server, Setup},
+    telemetry::{self, Metrics},
+    worker::{Address, Options, Worker},
+};
+
+/// Runs the gateway until it is told to stop.
+///
+/// # Errors
+///
+/// The configuration is wrong, or the gateway can't start.
+pub fn run(args: &ServeArgs) -> anyhow::Result<()> {
+    let mut config = Config::load(&args.sources())?;
+    telemetry::init(&config.log)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("can't start a runtime")?;
+    runtime.block_on(async {
+        let sample = match config.backends.is_empty() {
+            true => Some(Sample::start(&config.sample).await?),
+            false => None,
+        };
+        if let Some(sample) = &sample {
+            config.backends.push(sample.backend(&config.sample)?);
+        }
+        let served = serve(config, args.ready_file.as_deref()).await;
+        if let Some(sample) = sample {
+            sample.stop().await;
+        }
+        served
+    })
+}
+
+async fn serve(config: Config, ready_file: Option<&Path>) -> anyhow::Result<()> {
+    let metrics = Arc::new(Metrics::new(&config.labels).context("can't register the metrics")?);
+    let backends = config
+        .backends
+        .iter()
+        .map(|backend| Arc::new(Backend::new(backend, &metrics)));
+    let setup = Setup {
+        backends: backends.collect(),
+        digests: digest_key(config.env.digest_key_file.as_deref())?,
+        deployment: deployment_env()?,
+        config: config.gateway,
+        env: config.env,
+        admission: config.admission,
+        metrics,
+    };
+    let server = Server::bind(setup)?;
+    let listen = server
+        .addresses()
+        .context("can't tell the bound addresses")?;
+    for address in &listen {
+        tracing::info!(%address, "listening");
+    }
+    if let Some(file) = ready_file {
+        let file = ReadyFile {
+            path: file.to_owned(),
+            listen,
+        };
+        return Ok(server.run(|| file.write()).await?);
+    }
+    Ok(server.run(|| {}).await?)
+}
+
+/// The gateway's own variables, the system's too, but `ENVGATE_*` (CONTRACT 6).
+fn deployment_env() -> anyhow::Result<Env> {
+    use std::os::unix::ffi::OsStringExt;
+
+    let own = std::env::vars_os().map(|(name, value)| (name.into_vec(), value.into_vec()));
+    let own = own.filter(|(name, _)| !name.starts_with(b"ENVGATE_"));
+    Ok(Env::from_variables(own)?)
+}
+
+/// The sample worker that stands in where no backend is configured.
+struct Sample {
+    address: String,
+    stop: oneshot::Sender<()>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Sample {
+    async fn start(config: &SampleWorker) -> anyhow::Result<Self> {
+        let options = Options {
+            framework: config.framework.clone(),
+            dialect: config.dialect,
+        };
+        let any_port = Address::Tcp(([127, 0, 0, 1], 0).into());
+        let worker = Worker::bind(&any_port, options)
+            .await
+            .context("can't start the sample worker")?;
+        let address = worker.local_addr().to_string();
+        tracing::info!(
+            address,
+            framework = %config.framework,
+            "no backend is configured: the sample worker serves; name yours with --upstream URL"
+        );
+        let (stop, stopped) = oneshot::channel::<()>();
+        let task = tokio::spawn(worker.run(async {
+            // A stop that is dropped stops as well.
+            let _ = stopped.await;
+        }));
+        Ok(Self {
+            address,
+            stop,
+            task,
+        })
+    }
+
+    fn backend(&self, config: &SampleWorker) -> anyhow::Result<backend::Config> {
+        Ok(backend::Config {
+            name: "sample".to_owned(),
+            kind: backend::Kind::Upstream,
+            framework: config.framework.clone(),
+            dialect: config.dialect,
+            urls: vec![self.address.parse()?],
+            balance: backend::Balance::default(),
+            health_interval: None,
+            when: None,
+        })
+    }
+
+    async fn stop(self) {
+        drop(self.stop);
+        if let Err(error) = self.task.await {
+            tracing::error!(%error, "the sample worker failed");
+        }
+    }
+}
+
+/// A file that says where the gateway listens, once it does: for scripts that let it choose ports.
+struct ReadyFile {
+    path: PathBuf,
+    listen: Vec<ListenAddr>,
+}
+
+impl ReadyFile {
+    fn write(&self) {
+        if let Err(error) = self.try_write() {
+            tracing::error!(path = %self.path.display(), %error, "the ready file can't be written");
+        }
+    }
+
+    /// Never half a file: it is written beside its place and moved there.
+    fn try_write(&self) -> io::Result<()> {
+        let listen: Vec<String> = self.listen.iter().map(ToString::to_string).collect();
+        let line = serde_json::json!({ "listen": listen }).to_string();
+        let beside = self.path.with_extension("partial");
+        fs::write(&beside, line + "\n")?;
+        fs::rename(beside, &self.path)
+    }
+}
