@@ -1,6 +1,6 @@
 //! A JSON value as the bytes that it was written with.
 
-use std::{borrow::Cow, fmt, ops::RangeBounds, slice::SliceIndex};
+use std::{borrow::Cow, fmt, slice::SliceIndex};
 
 use bytes::Bytes;
 
@@ -92,9 +92,12 @@ impl<'a> RawValue<'a> {
     /// # Errors
     /// Where an escape is a lone surrogate.
     pub fn decode_string(&self) -> Result<Cow<'a, str>, LoneSurrogate> {
-        // The scan has checked the bytes, so neither arm replaces or copies anything.
+        // The scan has checked the bytes: nothing is ever replaced.
         Ok(match self.decode_bytes()? {
-            Cow::Borrowed(bytes) => String::from_utf8_lossy(bytes),
+            Cow::Borrowed(bytes) => match str::from_utf8(bytes) {
+                Ok(text) => Cow::Borrowed(text),
+                Err(_) => String::from_utf8_lossy(bytes),
+            },
             Cow::Owned(bytes) => Cow::Owned(
                 String::from_utf8(bytes)
                     .unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()),
@@ -122,10 +125,7 @@ impl<'a> RawValue<'a> {
     }
 
     /// A stretch of it that begins and ends between tokens.
-    pub(crate) fn part<R>(&self, range: R) -> Self
-    where
-        R: RangeBounds<usize> + SliceIndex<[u8], Output = [u8]>,
-    {
+    pub(crate) fn part(&self, range: impl SliceIndex<[u8], Output = [u8]>) -> Self {
         Self {
             bytes: self.bytes.get(range).unwrap_or_default(),
             ..*self
