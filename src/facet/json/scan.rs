@@ -114,6 +114,7 @@ impl<'a> Scanner<'a> {
         Ok(self.since((0, 0, 0)))
     }
 
+    #[inline]
     fn since(&self, (start, raw_controls, escapes): (usize, usize, usize)) -> RawValue<'a> {
         RawValue::new(
             self.source.get(start..self.at).unwrap_or_default(),
@@ -143,6 +144,7 @@ impl<'a> Scanner<'a> {
         })
     }
 
+    #[inline]
     fn skip_space(&mut self) {
         while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.peek() {
             self.at += 1;
@@ -229,6 +231,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// A key and the colon behind it.
+    #[inline]
     fn key(&mut self) -> Result<RawValue<'a>, JsonError> {
         self.skip_space();
         if self.peek() != Some(b'"') {

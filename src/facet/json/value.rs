@@ -109,6 +109,7 @@ impl<'a> RawValue<'a> {
     ///
     /// # Errors
     /// Where an escape is a lone surrogate.
+    #[inline]
     pub fn decode_bytes(&self) -> Result<Cow<'a, [u8]>, LoneSurrogate> {
         if self.has_escapes {
             text::unescape(self.content()).map(Cow::Owned)
@@ -118,6 +119,7 @@ impl<'a> RawValue<'a> {
     }
 
     /// What stands between a string's quotes, still escaped.
+    #[inline]
     pub(super) fn content(&self) -> &'a [u8] {
         self.bytes
             .get(1..self.bytes.len().saturating_sub(1))
