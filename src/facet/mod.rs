@@ -19,7 +19,6 @@ mod answer;
 mod call;
 mod error;
 mod framework;
-
 mod pieces;
 mod prune;
 

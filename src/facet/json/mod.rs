@@ -7,6 +7,9 @@
 //!
 //! Deliberately absent: numbers. They are never read, so `1e400` and `-0` arrive as they were sent.
 
+mod error;
+mod levels;
+mod run;
 mod scan;
 mod text;
 mod value;
@@ -14,6 +17,7 @@ mod value;
 #[cfg(test)]
 mod tests;
 
-pub use scan::{JsonError, JsonFault, Scanner};
+pub use error::{JsonError, JsonFault};
+pub use scan::Scanner;
 pub use text::{json_string, push_json_string};
 pub use value::{LoneSurrogate, RawValue};

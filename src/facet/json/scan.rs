@@ -2,46 +2,15 @@
 
 use std::borrow::Cow;
 
-use super::RawValue;
+use super::{
+    RawValue,
+    error::{JsonError, JsonFault},
+    levels::Levels,
+    run::{is_plain, plain_len, utf8_len},
+};
 
 /// The nesting that a request may have, its outermost value counted as 1 (CONTRACT 2).
 const MAX_REQUEST_NESTING: usize = 128;
-
-/// Why a text isn't JSON: where and how, never what stands there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{fault} at byte {at}")]
-pub struct JsonError {
-    /// The offset in bytes, behind a byte order mark if there is one.
-    pub at: usize,
-    /// What is wrong there.
-    pub fault: JsonFault,
-}
-
-/// What can be wrong with a text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum JsonFault {
-    /// The text ends inside a value, or before one.
-    #[error("it ends too early")]
-    Ended,
-    /// A character that the grammar doesn't allow there.
-    #[error("unexpected character")]
-    Unexpected,
-    /// An unknown or incomplete escape sequence.
-    #[error("invalid escape sequence")]
-    Escape,
-    /// Bytes inside a string that are no UTF-8.
-    #[error("invalid UTF-8")]
-    Utf8,
-    /// A number that isn't written as JSON writes them.
-    #[error("invalid number")]
-    Number,
-    /// More nesting than allowed.
-    #[error("nested too deeply")]
-    Nesting,
-    /// Something behind the value.
-    #[error("something follows the value")]
-    Trailing,
-}
 
 /// A position in a text, with what the scan has seen up to there.
 #[derive(Debug)]
@@ -145,6 +114,7 @@ impl<'a> Scanner<'a> {
         Ok(self.since((0, 0, 0)))
     }
 
+    #[inline]
     fn since(&self, (start, raw_controls, escapes): (usize, usize, usize)) -> RawValue<'a> {
         RawValue::new(
             self.source.get(start..self.at).unwrap_or_default(),
@@ -174,6 +144,7 @@ impl<'a> Scanner<'a> {
         })
     }
 
+    #[inline]
     fn skip_space(&mut self) {
         while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.peek() {
             self.at += 1;
@@ -260,6 +231,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// A key and the colon behind it.
+    #[inline]
     fn key(&mut self) -> Result<RawValue<'a>, JsonError> {
         self.skip_space();
         if self.peek() != Some(b'"') {
@@ -324,7 +296,7 @@ impl<'a> Scanner<'a> {
                     }
                     None => return Err(self.error(JsonFault::Utf8)),
                 },
-                Some(byte) if !is_odd(byte) => {
+                Some(byte) if is_plain(byte) => {
                     self.at += 1;
                     plain += 1;
                 }
@@ -377,115 +349,5 @@ impl<'a> Scanner<'a> {
         }
         self.at += word.len();
         Ok(())
-    }
-}
-
-/// Which of the levels that are open are objects, one bit each, the innermost lowest. Up to 128
-/// need no allocation, which is all that a request can have.
-#[derive(Default)]
-struct Levels {
-    inner: u128,
-    inner_len: u32,
-    outer: Vec<u128>,
-}
-
-impl Levels {
-    fn push(&mut self, object: bool) {
-        if self.inner_len == u128::BITS {
-            self.outer.push(self.inner);
-            self.inner_len = 0;
-        }
-        self.inner = self.inner << 1 | u128::from(object);
-        self.inner_len += 1;
-    }
-
-    fn pop(&mut self) {
-        self.inner >>= 1;
-        self.inner_len -= 1;
-        if self.inner_len == 0
-            && let Some(outer) = self.outer.pop()
-        {
-            self.inner = outer;
-            self.inner_len = u128::BITS;
-        }
-    }
-
-    const fn in_object(&self) -> bool {
-        self.inner & 1 == 1
-    }
-}
-
-/// How many bytes from the start are plain: ASCII without quotes, backslashes and controls.
-///
-/// Most strings end within a few words of 8. Behind four of them, a fold over 32 bytes at a time,
-/// which the compiler makes vector code of, goes on to the chunk in which the run ends.
-#[inline]
-fn plain_len(bytes: &[u8]) -> usize {
-    const WORDS: usize = 4;
-    let (short, found) = plain_words(bytes, WORDS);
-    if found {
-        return short;
-    }
-    let mut len = short;
-    let (chunks, _) = bytes.get(len..).unwrap_or_default().as_chunks::<32>();
-    for chunk in chunks {
-        if chunk.iter().fold(false, |odd, byte| odd | is_odd(*byte)) {
-            break;
-        }
-        len += 32;
-    }
-    len + plain_words(bytes.get(len..).unwrap_or_default(), usize::MAX).0
-}
-
-/// The same for so many words at most, and whether the run ends there. What is less than a word at
-/// the end of the bytes goes byte by byte.
-#[inline]
-fn plain_words(bytes: &[u8], most: usize) -> (usize, bool) {
-    let (words, tail) = bytes.as_chunks::<8>();
-    let mut len = 0;
-    for word in words.iter().take(most) {
-        let odd = odd_bytes(word);
-        if odd != 0 {
-            return (len + odd.trailing_zeros() as usize / 8, true);
-        }
-        len += 8;
-    }
-    if words.len() >= most {
-        return (len, false);
-    }
-    let plain = tail.iter().take_while(|byte| !is_odd(**byte)).count();
-    (len + plain, true)
-}
-
-/// Whether a byte isn't plain. Read as signed, all beyond ASCII are below the controls.
-const fn is_odd(byte: u8) -> bool {
-    (byte.cast_signed() < 0x20) | (byte == b'"') | (byte == b'\\')
-}
-
-/// The bytes of a word that aren't plain: the lowest bit set belongs to the first of them. (A
-/// borrow may mark later bytes wrongly, never one before the first.)
-const fn odd_bytes(word: &[u8; 8]) -> u64 {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = ONES << 7;
-    let word = u64::from_le_bytes(*word);
-    let quote = word ^ (ONES * b'"' as u64);
-    let backslash = word ^ (ONES * b'\\' as u64);
-    let control = word.wrapping_sub(ONES * 0x20) & !word;
-    let quote = quote.wrapping_sub(ONES) & !quote;
-    let backslash = backslash.wrapping_sub(ONES) & !backslash;
-    (word | control | quote | backslash) & HIGH
-}
-
-/// The length of the character that begins here, if its bytes are UTF-8 (Unicode, table 3-7).
-const fn utf8_len(bytes: &[u8]) -> Option<usize> {
-    match bytes {
-        [0xC2..=0xDF, 0x80..=0xBF, ..] => Some(2),
-        [0xE0, 0xA0..=0xBF, 0x80..=0xBF, ..]
-        | [0xE1..=0xEC | 0xEE | 0xEF, 0x80..=0xBF, 0x80..=0xBF, ..]
-        | [0xED, 0x80..=0x9F, 0x80..=0xBF, ..] => Some(3),
-        [0xF0, 0x90..=0xBF, 0x80..=0xBF, 0x80..=0xBF, ..]
-        | [0xF1..=0xF3, 0x80..=0xBF, 0x80..=0xBF, 0x80..=0xBF, ..]
-        | [0xF4, 0x80..=0x8F, 0x80..=0xBF, 0x80..=0xBF, ..] => Some(4),
-        _ => None,
     }
 }

@@ -20,18 +20,25 @@ fn fault(text: &[u8]) -> (usize, JsonFault) {
     (at, fault)
 }
 
-/// What `serde_json` says, of a text with its raw control characters in strings escaped.
+/// What `serde_json` says of a text without its mark, and with the letter x for each raw control
+/// character in a string: where one is allowed so is the other.
 fn is_json(text: &[u8]) -> bool {
     let text = text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(text);
-    let escaped = text::escape_raw_controls(text, 0);
-    str::from_utf8(&escaped).is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok())
+    let (mut in_string, mut after_backslash) = (false, false);
+    let plain = text.iter().map(|&byte| {
+        in_string ^= byte == b'"' && !after_backslash;
+        after_backslash = in_string && byte == b'\\' && !after_backslash;
+        if in_string && byte < 0x20 { b'x' } else { byte }
+    });
+    let plain = String::from_utf8(plain.collect());
+    plain.is_ok_and(|text| serde_json::from_str::<IgnoredAny>(&text).is_ok())
 }
 
 fn agrees(text: &[u8]) -> Result<(), TestCaseError> {
     let shown = String::from_utf8_lossy(text);
     match (scan(text), is_json(text)) {
         (Ok(_), true) | (Err(_), false) => {}
-        (Err(JsonError { fault, .. }), true) if fault == JsonFault::Nesting => {}
+        (Err(error), true) if error.fault == JsonFault::Nesting => {}
         (found, _) => prop_assert!(false, "{found:?} for {shown:?}"),
     }
     // Walking an object accepts the same as skipping it.
@@ -203,7 +210,7 @@ fn says_where_and_how() {
 fn nesting_is_bound_in_a_request_and_free_in_an_answer() {
     let nested = |levels: usize| {
         // Objects and arrays in a pattern that no multiple of 128 hides.
-        let is_object = |level: &usize| level % 3 == 0;
+        let is_object = |level: &usize| level.is_multiple_of(3);
         let mut text: String = (0..levels)
             .map(|level| if is_object(&level) { "{\"a\":" } else { "[" })
             .collect();

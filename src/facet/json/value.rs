@@ -1,6 +1,6 @@
 //! A JSON value as the bytes that it was written with.
 
-use std::{borrow::Cow, fmt, ops::RangeBounds, slice::SliceIndex};
+use std::{borrow::Cow, fmt, slice::SliceIndex};
 
 use bytes::Bytes;
 
@@ -92,9 +92,12 @@ impl<'a> RawValue<'a> {
     /// # Errors
     /// Where an escape is a lone surrogate.
     pub fn decode_string(&self) -> Result<Cow<'a, str>, LoneSurrogate> {
-        // The scan has checked the bytes, so neither arm replaces or copies anything.
+        // The scan has checked the bytes: nothing is ever replaced.
         Ok(match self.decode_bytes()? {
-            Cow::Borrowed(bytes) => String::from_utf8_lossy(bytes),
+            Cow::Borrowed(bytes) => match str::from_utf8(bytes) {
+                Ok(text) => Cow::Borrowed(text),
+                Err(_) => String::from_utf8_lossy(bytes),
+            },
             Cow::Owned(bytes) => Cow::Owned(
                 String::from_utf8(bytes)
                     .unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()),
@@ -106,6 +109,7 @@ impl<'a> RawValue<'a> {
     ///
     /// # Errors
     /// Where an escape is a lone surrogate.
+    #[inline]
     pub fn decode_bytes(&self) -> Result<Cow<'a, [u8]>, LoneSurrogate> {
         if self.has_escapes {
             text::unescape(self.content()).map(Cow::Owned)
@@ -115,6 +119,7 @@ impl<'a> RawValue<'a> {
     }
 
     /// What stands between a string's quotes, still escaped.
+    #[inline]
     pub(super) fn content(&self) -> &'a [u8] {
         self.bytes
             .get(1..self.bytes.len().saturating_sub(1))
@@ -122,10 +127,7 @@ impl<'a> RawValue<'a> {
     }
 
     /// A stretch of it that begins and ends between tokens.
-    pub(crate) fn part<R>(&self, range: R) -> Self
-    where
-        R: RangeBounds<usize> + SliceIndex<[u8], Output = [u8]>,
-    {
+    pub(crate) fn part(&self, range: impl SliceIndex<[u8], Output = [u8]>) -> Self {
         Self {
             bytes: self.bytes.get(range).unwrap_or_default(),
             ..*self

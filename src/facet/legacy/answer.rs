@@ -1,6 +1,6 @@
 //! The legacy answer: `result` and `special` (CONTRACT 4).
 
-use std::{fmt::Write, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -75,11 +75,7 @@ pub fn encode_answer(
         pieces.push(own.to_bytes(source));
         pieces.push(Bytes::from_static(b"}}"));
     } else {
-        let mut end = String::with_capacity(48);
-        end.push_str(",\"executionDuration\":");
-        push_seconds(&mut end, duration);
-        end.push_str("}}");
-        pieces.push(end);
+        pieces.push(duration_end(duration));
     }
     pieces
 }
@@ -91,15 +87,14 @@ pub fn pass_answer(answer: &Answer<'_>, source: &Bytes) -> Pieces {
     answer.whole.to_bytes(source).into()
 }
 
-/// Seconds as a JSON number: to the microsecond, without an exponent.
-fn push_seconds(json: &mut String, duration: Duration) {
-    // Writing to a string can't fail.
-    let _ = write!(json, "{}", duration.as_secs());
-    let micros = duration.subsec_micros();
-    if micros > 0 {
-        let _ = write!(json, ".{micros:06}");
-        json.truncate(json.trim_end_matches('0').len());
-    }
+/// The end of an answer: seconds as a JSON number, to the microsecond, without an exponent.
+fn duration_end(duration: Duration) -> String {
+    let (secs, micros) = (duration.as_secs(), duration.subsec_micros());
+    let mut end = format!(",\"executionDuration\":{secs}.{micros:06}");
+    let shortest = end.trim_end_matches('0').trim_end_matches('.');
+    end.truncate(shortest.len());
+    end.push_str("}}");
+    end
 }
 
 #[derive(Default)]
