@@ -222,7 +222,7 @@ fn assert_leaving_frees_the_place(leave: impl FnOnce(Client) -> Option<Client>) 
     running.send(call("Runs"));
     backend.wait_seen(1);
 
-    // The two of these race for the one place: whoever isn't refused has it.
+    // The queue has one place: what comes after its owner is refused.
     let mut waiting = queued(&gateway, &call("Waits"));
     let mut refused = Client::connect(&gateway);
     refused.send(call("Refused"));

@@ -53,7 +53,7 @@ impl Watch {
 
     #[track_caller]
     fn assert_silent(&self) {
-        assert!(self.said.len() > 3, "hardly anything was said");
+        assert!(!self.said.is_empty(), "nothing was said");
         for (what, text) in &self.said {
             for canary in &self.canaries {
                 let found = text.lines().find(|line| line.contains(canary.as_str()));
@@ -197,7 +197,7 @@ fn search(access_log: &str, backend_settings: &str, env_settings: &str, urls: &[
     let backend = Backend::start(scripts(&watch));
     let urls: Vec<_> = urls.iter().cloned().chain([backend.url()]).collect();
     let gateway = Setup::new(&format!(
-        "[log]\nlevel = \"debug\"\n\
+        "[log]\nfilter = \"trace\"\n\
          [gateway]\naccess_log = \"{access_log}\"\nrequest_timeout = \"200ms\"\n\
          max_response_body = \"64KiB\"\n\
          [admission]\nconcurrency = 2\nqueue = 4\n\
@@ -250,7 +250,7 @@ fn nothing_shows_while_draining() {
     let mut watch = Watch::new();
     let backend = Backend::start(vec![vec![Step::Hang]]);
     let gateway = Setup::new(&format!(
-        "[log]\nlevel = \"debug\"\n[gateway]\nshutdown_grace = \"300ms\"\n\
+        "[log]\nfilter = \"trace\"\n[gateway]\nshutdown_grace = \"300ms\"\n\
          [[backend]]\nname = \"b\"\nurls = [{:?}]\n",
         backend.url()
     ))
@@ -270,9 +270,6 @@ fn nothing_shows_while_draining() {
     watch
         .said
         .extend([("stdout".to_owned(), stdout), ("stderr".to_owned(), stderr)]);
-    watch
-        .said
-        .extend(["", ""].map(|nothing| ("padding".to_owned(), nothing.to_owned())));
     watch.assert_silent();
 }
 

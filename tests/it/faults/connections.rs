@@ -40,14 +40,14 @@ fn answers_around_the_deadline_are_never_mixed_up() {
             body.len()
         );
         vec![
-            Step::Delay(Duration::from_millis(98 + n as u64 % 5)),
+            Step::Delay(Duration::from_millis(198 + n as u64 % 5)),
             Step::Raw(bytes.into_bytes()),
         ]
     };
     let backend = Backend::start((0..20).map(late).collect());
     let gateway = Gateway::before(
         &[&backend.url()],
-        "[gateway]\nrequest_timeout = \"100ms\"\nthreads = 1",
+        "[gateway]\nrequest_timeout = \"200ms\"\nthreads = 1",
     );
     let mut client = Client::connect(&gateway);
     for n in 0..20 {

@@ -7,16 +7,20 @@ mod client;
 mod gateway;
 mod http;
 mod json;
+mod metrics;
 mod pattern;
+mod script;
 
 use std::time::{Duration, Instant};
 
-pub(crate) use backend::{Backend, Refusing, Step, answer, ok, ok_modern};
+pub(crate) use backend::{Backend, Refusing, Seen};
 pub(crate) use client::{Call, Client, burst};
-pub(crate) use gateway::{Gateway, Metrics, Setup, TempFile, run};
+pub(crate) use gateway::{Gateway, Setup, TempFile, run};
 pub(crate) use http::{Address, Broken, Message, Stream, Wire};
 pub(crate) use json::{Json, base64};
+pub(crate) use metrics::Metrics;
 pub(crate) use pattern::matches;
+pub(crate) use script::{Step, answer, ok, ok_modern};
 
 /// How long anything may take that should happen at once; long, for a busy machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(15);
