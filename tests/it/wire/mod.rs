@@ -1,0 +1,8 @@
+//! What goes over the wire beyond the conformance cases.
+
+mod connections;
+mod deployment;
+mod headers;
+mod prune;
+mod routing;
+mod streaming;

@@ -1,0 +1,113 @@
+//! A modern client's call to a modern backend streams both ways: neither side waits for the whole
+//! of the other.
+
+use std::{
+    net::TcpListener,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crate::harness::{Backend, Call, Client, DEADLINE, Gateway, Stream, Wire, ok};
+
+/// A backend whose every byte is this test's: accepted when the gateway calls.
+struct Far {
+    stream: Arc<Stream>,
+    wire: Wire,
+}
+
+impl Far {
+    fn accept(listener: &TcpListener) -> Self {
+        listener
+            .set_nonblocking(true)
+            .expect("a listener that can be polled");
+        let stream = crate::harness::eventually("the gateway connects", || {
+            listener.accept().ok().map(|(stream, _)| stream)
+        });
+        stream
+            .set_nonblocking(false)
+            .expect("a blocking connection");
+        let stream = Arc::new(Stream::Tcp(stream));
+        Self {
+            wire: Wire::new(Arc::clone(&stream)),
+            stream,
+        }
+    }
+
+    #[track_caller]
+    fn expect(&mut self, bytes: &str) {
+        let found = self
+            .wire
+            .find(bytes.as_bytes(), Some(Instant::now() + DEADLINE));
+        assert!(found.is_ok(), "the backend waited for {bytes:?}: {found:?}");
+    }
+
+    fn send(&self, text: &str) {
+        self.stream
+            .send(text.as_bytes())
+            .expect("a connection to the gateway");
+    }
+}
+
+#[track_caller]
+fn expect(client: &mut Client, bytes: &str) {
+    let found = client
+        .wire
+        .find(bytes.as_bytes(), Some(Instant::now() + DEADLINE));
+    assert!(found.is_ok(), "the client waited for {bytes:?}: {found:?}");
+}
+
+fn listening() -> (TcpListener, String) {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("binding port 0");
+    let url = format!("http://{}", listener.local_addr().expect("a bound address"));
+    (listener, url)
+}
+
+#[test]
+fn each_side_gets_bytes_before_the_other_has_sent_its_last() {
+    let (listener, url) = listening();
+    let gateway = Gateway::before(&[&url], "");
+    let mut client = Client::connect(&gateway);
+    client.send(Call::modern().head("Transfer-Encoding: chunked\r\n"));
+    client.send("5\r\nfirst\r\n");
+    let mut far = Far::accept(&listener);
+    far.expect("POST /EchoFacet/Echo HTTP/1.1\r\n");
+    far.expect("first");
+    client.send("6\r\nsecond\r\n");
+    far.expect("second");
+    client.send("4\r\nlast\r\n0\r\n\r\n");
+    far.expect("last");
+
+    far.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nalpha\r\n");
+    expect(&mut client, "HTTP/1.1 200");
+    expect(&mut client, "alpha");
+    far.send("4\r\nbeta\r\n");
+    expect(&mut client, "beta");
+    far.send("5\r\nomega\r\n0\r\n\r\n");
+    let answer = client.read();
+    assert_eq!(answer.text(), "alphabetaomega");
+}
+
+#[test]
+fn a_large_body_arrives_whole() {
+    let backend = Backend::start(vec![vec![ok("1")]]);
+    let gateway = Gateway::before(&[&backend.url()], "");
+    let arguments = format!("[\"{}\"]", "x".repeat(900 * 1024));
+    let call = Call::modern().arguments(&arguments);
+    assert_eq!(gateway.call(&call).status(), 200);
+    assert!(backend.seen()[0].message.text() == call.body());
+}
+
+#[test]
+fn an_idle_stream_within_the_deadline_is_left_alone() {
+    let (listener, url) = listening();
+    let gateway = Gateway::before(&[&url], "[gateway]\nrequest_timeout = \"30s\"");
+    let mut client = Client::connect(&gateway);
+    client.send(Call::modern().bytes());
+    let mut far = Far::accept(&listener);
+    far.expect("\"Hello world!\"");
+    far.send("HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nhalf");
+    expect(&mut client, "half");
+    client.assert_still_open(Duration::from_millis(300));
+    far.send("half");
+    assert_eq!(client.read().text(), "halfhalf");
+}
