@@ -26,8 +26,8 @@ use super::{
 use crate::{
     backend::{Answer, Backend, CallBody},
     facet::{
-        self, CallError, Dialect, ErrorNumber, Outcome, Pieces, headers, legacy, modern,
-        prune_answer, prune_error_body, session,
+        self, Dialect, ErrorNumber, Outcome, Pieces, headers, legacy, modern, prune_answer,
+        prune_error_body, session,
     },
     instances::{Instance, Lease},
     telemetry::CallOutcome,
@@ -173,6 +173,7 @@ impl Outgoing {
         record.sent_to_backend(sent.sent_at, sent.connect_wait);
         let limit = thread.gateway.config.max_response_body.as_u64();
         let Answer { head, body } = sent.answer;
+        refuse_encoding(&head)?;
         let body = timeout_at(deadline.into(), body.collect(limit)).await;
         let body = body
             .map_err(|_| error::answer_timed_out())?
@@ -227,7 +228,6 @@ impl WholeAnswer {
         prune: bool,
         record: &mut CallRecord,
     ) -> Result<Response<Answered>, Failure> {
-        self.refuse_encoding()?;
         let mut answer = modern::decode_answer(&self.body)?;
         record.outcome = outcome(&answer);
         if prune {
@@ -245,7 +245,6 @@ impl WholeAnswer {
         prune: bool,
         record: &mut CallRecord,
     ) -> Result<Response<Answered>, Failure> {
-        self.refuse_encoding()?;
         let answer = legacy::decode_answer(&self.body)?;
         record.outcome = outcome(&answer);
         if !prune {
@@ -266,7 +265,6 @@ impl WholeAnswer {
         prune: bool,
         record: &mut CallRecord,
     ) -> Result<Response<Answered>, Failure> {
-        self.refuse_encoding()?;
         let mut answer = legacy::decode_answer(&self.body)?;
         record.outcome = outcome(&answer);
         let session = answer.session()?;
@@ -286,7 +284,6 @@ impl WholeAnswer {
         mut self,
         record: &mut CallRecord,
     ) -> Result<Response<Answered>, Failure> {
-        self.refuse_encoding()?;
         let answer = modern::decode_answer(&self.body)?;
         record.outcome = outcome(&answer);
         let pieces = modern::encode_answer(&prune_answer(&answer), &self.body);
@@ -311,16 +308,16 @@ impl WholeAnswer {
             execution,
         }
     }
+}
 
-    /// No encoding was asked for, so an encoded answer is none (CONTRACT 4).
-    fn refuse_encoding(&self) -> Result<(), Failure> {
-        if self.head.headers.contains_key(header::CONTENT_ENCODING) {
-            let message =
-                "the backend's answer comes with a Content-Encoding that nobody asked for";
-            return Err(CallError::new(ErrorNumber::InvalidAnswer, message).into());
-        }
-        Ok(())
+/// No encoding was asked for, so an encoded answer is none (CONTRACT 4). Dropped unread, it takes
+/// its connection with it.
+pub(super) fn refuse_encoding(head: &response::Parts) -> Result<(), Failure> {
+    if head.status == StatusCode::OK && head.headers.contains_key(header::CONTENT_ENCODING) {
+        let message = "the backend's answer comes with a Content-Encoding that nobody asked for";
+        return Err(Failure::new(ErrorNumber::InvalidAnswer, message));
     }
+    Ok(())
 }
 
 /// An answer with a body of ours.

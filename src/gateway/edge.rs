@@ -46,6 +46,18 @@ pub(super) async fn serve(
     connection.stage.call_begins();
     let gateway = &connection.thread.gateway;
     let (head, body) = request.into_parts();
+    if head_bytes(&head) > gateway.config.max_header_bytes.as_u64() {
+        let stage = Arc::clone(&connection.stage);
+        let mut answer = Response::new(ClientBody::new(
+            Answered::Whole(Pieces::default()),
+            None,
+            stage,
+        ));
+        *answer.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        connection.stage.linger();
+        close(&mut answer);
+        return Ok(answer);
+    }
     let route = route(&head);
     let own = match route {
         Route::Health => Some(health(gateway)),
@@ -91,6 +103,20 @@ pub(super) async fn serve(
     record.status = Some(answer.status());
     let stage = Arc::clone(&connection.stage);
     Ok(answer.map(|answered| ClientBody::new(answered, Some(record), stage)))
+}
+
+/// The size of a request's head as it was sent, give or take a few spaces. hyper stops reading at
+/// the limit, but lets a head pass that comes whole in the read that goes over it.
+fn head_bytes(head: &http::request::Parts) -> u64 {
+    let fields = head
+        .headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + 4);
+    let target = head
+        .uri
+        .path_and_query()
+        .map_or(0, |target| target.as_str().len());
+    (target + fields.sum::<usize>()) as u64
 }
 
 /// Whether a call may be looked at.

@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use tokio::time::timeout_at;
 
 use super::{
-    call::{Outgoing, WholeAnswer, admit},
+    call::{Outgoing, WholeAnswer, admit, refuse_encoding},
     client_body::{Answered, Streamed},
     config::PlainHttp,
     error::{self, Failure},
@@ -151,6 +151,7 @@ impl Place<'_> {
 
         let Answer { mut head, body } = sent.answer;
         if gateway.prunes(self.env) {
+            refuse_encoding(&head)?;
             let limit = gateway.config.max_response_body.as_u64();
             let body = timeout_at(deadline.into(), body.collect(limit)).await;
             let body = body

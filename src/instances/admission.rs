@@ -81,9 +81,10 @@ impl Admission {
         };
         let permit = Arc::clone(&self.running).acquire_owned();
         match timeout_at(tokio::time::Instant::from_std(deadline), permit).await {
-            Ok(Ok(permit)) => Ok(permit),
+            // Timers are coarser than clocks: a turn that comes after the deadline comes too late.
+            Ok(Ok(permit)) if Instant::now() < deadline => Ok(permit),
             // The semaphore is never closed; a wait that ends without a permit is a wait in vain.
-            Ok(Err(_)) | Err(_) => Err(AdmissionError::WaitedTooLong {
+            Ok(_) | Err(_) => Err(AdmissionError::WaitedTooLong {
                 retry_after: self.time_to_drain(self.waiting.load(Relaxed)),
             }),
         }

@@ -197,7 +197,7 @@ fn search(access_log: &str, backend_settings: &str, env_settings: &str, urls: &[
     let backend = Backend::start(scripts(&watch));
     let urls: Vec<_> = urls.iter().cloned().chain([backend.url()]).collect();
     let gateway = Setup::new(&format!(
-        "[log]\nfilter = \"trace\"\n\
+        "[log]\nlevel = \"trace\"\n\
          [gateway]\naccess_log = \"{access_log}\"\nrequest_timeout = \"200ms\"\n\
          max_response_body = \"64KiB\"\n\
          [admission]\nconcurrency = 2\nqueue = 4\n\
@@ -250,7 +250,7 @@ fn nothing_shows_while_draining() {
     let mut watch = Watch::new();
     let backend = Backend::start(vec![vec![Step::Hang]]);
     let gateway = Setup::new(&format!(
-        "[log]\nfilter = \"trace\"\n[gateway]\nshutdown_grace = \"300ms\"\n\
+        "[log]\nlevel = \"trace\"\n[gateway]\nshutdown_grace = \"300ms\"\n\
          [[backend]]\nname = \"b\"\nurls = [{:?}]\n",
         backend.url()
     ))

@@ -30,7 +30,7 @@ const IMPURE: [&[&str]; 7] = [
     &["std", "fs"],
     &["std", "process"],
     &["time", "Instant"],
-    &["time", "SystemTime"],
+    &["SystemTime", "now"],
 ];
 
 fn layer(module: &str) -> Option<usize> {

@@ -189,6 +189,9 @@ impl Upstream {
                     Err(ConnectError::Exhausted(error)) => {
                         return Err(Attempt::Final(SendError::Exhausted(error)));
                     }
+                    Err(_) if tokio::time::Instant::now() >= deadline => {
+                        return Err(Attempt::Final(SendError::Waited));
+                    }
                     Err(ConnectError::Unreachable(error) | ConnectError::Busy(error)) => {
                         let request = Box::new(request);
                         return Err(Attempt::Next {
