@@ -58,6 +58,9 @@ pub enum AnswerError {
     /// It ended before it was whole.
     #[error("the backend's answer was cut short")]
     CutShort(#[source] hyper::Error),
+    /// There is no memory left for it.
+    #[error("the gateway holds as many bytes of bodies as it may")]
+    NoMemory,
     /// It is longer than the limit.
     #[error("the backend's answer is over {limit} bytes")]
     TooLong {
@@ -149,11 +152,16 @@ impl AnswerBody {
         }
     }
 
-    /// The whole body, without a copy where it came in one piece.
+    /// The whole body, without a copy where it came in one piece. `admit` is asked for room for
+    /// each piece of it, in bytes.
     ///
     /// # Errors
     /// [`AnswerError`]; the connection is closed then.
-    pub async fn collect(mut self, limit: u64) -> Result<Bytes, AnswerError> {
+    pub async fn collect(
+        mut self,
+        limit: u64,
+        mut admit: impl FnMut(u64) -> bool,
+    ) -> Result<Bytes, AnswerError> {
         let expected = self.size_hint();
         if expected.lower() > limit {
             return Err(AnswerError::TooLong { limit });
@@ -166,6 +174,9 @@ impl AnswerBody {
             };
             if (first.len() + all.len() + data.len()) as u64 > limit {
                 return Err(AnswerError::TooLong { limit });
+            }
+            if !admit(data.len() as u64) {
+                return Err(AnswerError::NoMemory);
             }
             if first.is_empty() && all.is_empty() {
                 first = data;

@@ -21,7 +21,8 @@ use super::{
     forwarded,
     record::CallRecord,
     request_body::read_whole,
-    state::{Gateway, Thread},
+    state::Gateway,
+    thread::Thread,
 };
 use crate::{
     backend::{Answer, Backend, CallBody},
@@ -54,7 +55,7 @@ pub(super) async fn legacy_call(
     record.decoded = true;
     record.path = modern::request_path(&envelope.call);
 
-    let env = thread.env_of(&envelope)?;
+    let env = thread.env_of(&envelope, record.began)?;
     record.digest = Some(env.digest);
     let mut headers = head.headers;
     let code = gateway.code(&mut headers, peer, envelope.env.is_some());
@@ -80,7 +81,7 @@ pub(super) async fn legacy_call(
             )?
         }
         Dialect::Legacy => {
-            let replaced = envelope.env.is_none().then(|| gateway.deployment_text());
+            let replaced = gateway.deployment_text().filter(|_| envelope.env.is_none());
             Outgoing::post("/", headers, envelope.pass(&body, replaced))?
         }
     };
@@ -174,16 +175,14 @@ impl Outgoing {
         let limit = thread.gateway.config.max_response_body.as_u64();
         let Answer { head, body } = sent.answer;
         refuse_encoding(&head)?;
-        let body = timeout_at(deadline.into(), body.collect(limit)).await;
+        let body = timeout_at(
+            deadline.into(),
+            body.collect(limit, |bytes| held.grow(bytes).is_ok()),
+        )
+        .await;
         let body = body
             .map_err(|_| error::answer_timed_out())?
             .map_err(error::bad_answer)?;
-        if held.grow(body.len() as u64).is_err() {
-            return Err(Failure::new(
-                ErrorNumber::Overloaded,
-                "the gateway holds as many bytes of bodies as it may",
-            ));
-        }
         let execution = record.answered(body.len());
         Ok(WholeAnswer {
             head,

@@ -23,6 +23,7 @@ pub(super) struct ClientBody {
     stage: Arc<Stage>,
 }
 
+#[expect(clippy::large_enum_variant, reason = "the large one is the usual one")]
 enum Content {
     Whole(Option<Pieces>),
     Stream(Box<Streamed>),

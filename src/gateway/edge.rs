@@ -20,7 +20,8 @@ use super::{
     record::CallRecord,
     route::{Route, route},
     socket::Stage,
-    state::{Gateway, Thread},
+    state::Gateway,
+    thread::Thread,
 };
 use crate::{
     facet::{Dialect, ErrorNumber, Pieces},

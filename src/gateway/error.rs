@@ -140,6 +140,10 @@ pub(super) fn bad_answer(error: AnswerError) -> Failure {
             ErrorNumber::InvalidAnswer,
             "the backend's answer was cut short",
         ),
+        AnswerError::NoMemory => (
+            ErrorNumber::Overloaded,
+            "the gateway holds as many bytes of bodies as it may",
+        ),
         AnswerError::TooLong { .. } => (
             ErrorNumber::AnswerTooLarge,
             "the backend's answer is over max_response_body",

@@ -15,6 +15,7 @@ mod budget;
 mod call;
 mod client_body;
 mod config;
+mod deployment;
 mod drain;
 mod edge;
 mod error;
@@ -27,6 +28,7 @@ mod route;
 mod server;
 mod socket;
 mod state;
+mod thread;
 mod threads;
 
 pub use config::{AccessLog, Config, ListenAddr, ListenAddrError, PlainHttp, Prune, TrustedPeer};

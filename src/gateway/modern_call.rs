@@ -18,7 +18,7 @@ use super::{
     forwarded,
     record::CallRecord,
     request_body::{PassedBody, read_whole},
-    state::Thread,
+    thread::Thread,
 };
 use crate::{
     backend::{Answer, Backend, CallBody},
@@ -153,7 +153,12 @@ impl Place<'_> {
         if gateway.prunes(self.env) {
             refuse_encoding(&head)?;
             let limit = gateway.config.max_response_body.as_u64();
-            let body = timeout_at(deadline.into(), body.collect(limit)).await;
+            let mut held = gateway.budget.begin();
+            let body = timeout_at(
+                deadline.into(),
+                body.collect(limit, |bytes| held.grow(bytes).is_ok()),
+            )
+            .await;
             let body = body
                 .map_err(|_| error::answer_timed_out())?
                 .map_err(error::bad_answer)?;
@@ -192,11 +197,11 @@ impl Place<'_> {
             let message = "a facet call is a POST to /{facet}/{method}";
             return Err(Failure::new(ErrorNumber::NoRoute, message).with_unread_body());
         }
-        if self.env.is_none() {
+        let (Some(_), Some(env_text)) = (self.env, gateway.deployment_text()) else {
             let message = "a modern call carries no env, and this backend needs one: send the legacy \
                            envelope, or set [env] fallback = \"deployment\"";
             return Err(Failure::new(ErrorNumber::InvalidField, message).with_unread_body());
-        }
+        };
         let mut held = gateway.budget.begin();
         let body = read_whole(body, gateway.body_limits(), &mut held).await;
         let body = body.map_err(error::unread_body)?;
@@ -211,7 +216,7 @@ impl Place<'_> {
 
         headers::translated_request(&mut headers);
         headers.remove(headers::X_UNISAVE_REQUEST);
-        let envelope = legacy::encode_envelope(&call, &body, gateway.deployment_text());
+        let envelope = legacy::encode_envelope(&call, &body, env_text);
         let call = Outgoing::post("/", headers, envelope)?;
         let whole = call
             .exchange(

@@ -1,8 +1,7 @@
-//! What all threads of the gateway share, and what each has for itself.
+//! What all threads of the gateway share.
 
 use std::{
     net::IpAddr,
-    num::NonZeroUsize,
     sync::{
         Arc, Once,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -11,34 +10,22 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
-use parking_lot::Mutex;
 
 use super::{
     Config, Prune, TrustedPeer, access_log,
     budget::Budget,
+    deployment::Deployment,
     drain::Drain,
     error::{self, Failure},
     request_body::BodyLimits,
 };
 use crate::{
-    backend::{Backend, Pool},
-    env::{self, DigestKey, Env, EnvLookup, EnvString, Fallback, Source, Unrepresentable},
-    facet::{
-        ErrorNumber,
-        headers::X_UNISAVE_INITIALIZATION_RECIPE_URL,
-        json::json_string,
-        legacy::{EnvField, Envelope},
-    },
+    backend::Backend,
+    env::{self, DigestKey, Env, Fallback, Source},
+    facet::{Dialect, ErrorNumber, headers::X_UNISAVE_INITIALIZATION_RECIPE_URL, legacy::EnvField},
     instances::{AdmissionConfig, HotEnv, Instance, InstanceKey, Table},
     telemetry::Metrics,
 };
-
-/// Env texts that one thread recognises without parsing them.
-const KNOWN_TEXTS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4095);
-
-/// Bytes of those texts: an env is a few hundred bytes, so this is not the bound that usually
-/// counts.
-const KNOWN_TEXT_BYTES: usize = 32 << 20;
 
 /// What the gateway is made of.
 pub struct Setup {
@@ -92,26 +79,10 @@ pub(super) struct Gateway {
     admission: AdmissionConfig,
     backends: Vec<Arc<Backend>>,
     digests: DigestKey,
-    deployment: Deployment,
+    /// The gateway's own env, where calls may run under it.
+    deployment: Option<Deployment>,
     requests: AtomicU64,
     untrusted_seen: Once,
-}
-
-/// The gateway's own env, where calls may run under it.
-#[derive(Debug)]
-struct Deployment {
-    hot: Arc<HotEnv>,
-    /// Its text form as a JSON string, for legacy backends. Values: never shown.
-    text: Secret,
-}
-
-/// Bytes that no `Debug` shows.
-struct Secret(Bytes);
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Secret(..)")
-    }
 }
 
 impl Gateway {
@@ -120,7 +91,22 @@ impl Gateway {
         access_log: Option<access_log::Log>,
     ) -> Result<Self, SetupError> {
         let metrics = setup.metrics;
-        let deployment = Deployment::new(setup.deployment, &setup.digests, &setup.env, &metrics)?;
+        let may_run_under_it =
+            setup.env.source == Source::Deployment || setup.env.fallback == Fallback::Deployment;
+        let told_to_legacy = setup
+            .backends
+            .iter()
+            .any(|backend| backend.dialect == Dialect::Legacy);
+        let policy = setup.env.unrepresentable;
+        let deployment = may_run_under_it.then(|| {
+            Deployment::new(
+                setup.deployment,
+                &setup.digests,
+                policy,
+                told_to_legacy,
+                &metrics,
+            )
+        });
         let budget = Budget::new(
             setup.config.max_body_memory.as_u64(),
             metrics.body_bytes_held.clone(),
@@ -134,12 +120,16 @@ impl Gateway {
             admission: setup.admission,
             backends: setup.backends,
             digests: setup.digests,
-            deployment,
+            deployment: deployment.transpose()?,
             requests: AtomicU64::new(0),
             untrusted_seen: Once::new(),
             config: setup.config,
             metrics,
         })
+    }
+
+    pub(super) fn digests(&self) -> &DigestKey {
+        &self.digests
     }
 
     pub(super) fn next_request_index(&self) -> u64 {
@@ -167,19 +157,18 @@ impl Gateway {
 
     /// The deployment's env, where every call runs under it.
     pub(super) fn deployment_in_force(&self) -> Option<&Arc<HotEnv>> {
-        (self.env.source == Source::Deployment).then_some(&self.deployment.hot)
+        self.deployment_for_modern()
+            .filter(|_| self.env.source == Source::Deployment)
     }
 
     /// The deployment's env, where a modern call may run under it.
     pub(super) fn deployment_for_modern(&self) -> Option<&Arc<HotEnv>> {
-        let allowed =
-            self.env.source == Source::Deployment || self.env.fallback == Fallback::Deployment;
-        allowed.then_some(&self.deployment.hot)
+        self.deployment.as_ref().map(|deployment| &deployment.hot)
     }
 
     /// The deployment's env text as a JSON string, for a legacy backend.
-    pub(super) fn deployment_text(&self) -> &Bytes {
-        &self.deployment.text.0
+    pub(super) fn deployment_text(&self) -> Option<&Bytes> {
+        self.deployment.as_ref().map(|deployment| deployment.text())
     }
 
     /// The first backend that takes a call with this env and these headers (4004).
@@ -266,98 +255,5 @@ impl Gateway {
             Prune::All => true,
             Prune::EnvTypeProduction => env.is_some_and(|env| env.production),
         }
-    }
-}
-
-impl Deployment {
-    fn new(
-        env: Env,
-        digests: &DigestKey,
-        config: &env::Config,
-        metrics: &Metrics,
-    ) -> Result<Self, SetupError> {
-        let in_use = config.source == Source::Deployment || config.fallback == Fallback::Deployment;
-        if !in_use {
-            let none = std::iter::empty::<(&[u8], &[u8])>();
-            let empty = Env::from_variables(none).and_then(|env| Ok(HotEnv::new(env, digests)));
-            if let Ok(Ok(hot)) = empty {
-                return Ok(Self {
-                    hot: Arc::new(hot),
-                    text: Secret(Bytes::from_static(b"\"\"")),
-                });
-            }
-        }
-        let written = EnvString::write(&env);
-        let names = written.unrepresentable;
-        if !names.is_empty() {
-            metrics
-                .unrepresentable_variables
-                .set(i64::try_from(names.len()).unwrap_or(i64::MAX));
-            if config.unrepresentable == Unrepresentable::Refuse {
-                return Err(SetupError::Unrepresentable { names });
-            }
-            tracing::warn!(
-                names = names.join(", "),
-                "these variables of the gateway's own environment can't be written as an env text; \
-                 legacy backends don't get them"
-            );
-        }
-        let text = Secret(Bytes::from(json_string(&written.text)));
-        let hot = HotEnv::new(env, digests).map_err(SetupError::Setting)?;
-        Ok(Self {
-            hot: Arc::new(hot),
-            text,
-        })
-    }
-}
-
-/// What each thread has for itself; the locks are there because futures stay `Send`, and nobody
-/// else ever takes them.
-pub(super) struct Thread {
-    pub(super) gateway: Arc<Gateway>,
-    pub(super) pool: Arc<Pool>,
-    known: Mutex<EnvLookup<Arc<HotEnv>>>,
-}
-
-impl std::fmt::Debug for Thread {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Thread")
-            .field("pool", &self.pool)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Thread {
-    pub(super) fn new(gateway: Arc<Gateway>) -> Self {
-        let known = Mutex::new(EnvLookup::new(KNOWN_TEXTS, KNOWN_TEXT_BYTES));
-        Self {
-            gateway,
-            pool: Arc::default(),
-            known,
-        }
-    }
-
-    /// The env that a legacy call runs under. A text that is known is neither decoded nor parsed.
-    pub(super) fn env_of(&self, envelope: &Envelope<'_>) -> Result<Arc<HotEnv>, Failure> {
-        let Some(raw) = &envelope.env else {
-            return Ok(Arc::clone(&self.gateway.deployment.hot));
-        };
-        let metrics = &self.gateway.metrics;
-        if let Some(known) = self.known.lock().get(raw.as_bytes()) {
-            metrics.env_lookup_hits.inc();
-            return Ok(Arc::clone(known));
-        }
-        metrics.env_lookup_misses.inc();
-        let text = envelope.env_text()?;
-        let env = EnvString::parse(&text).map_err(|error| error::invalid_env(&error))?;
-        let hot = HotEnv::new(env, &self.gateway.digests);
-        let hot = Arc::new(hot.map_err(|error| error::invalid_setting(&error))?);
-        self.known.lock().insert(raw.as_bytes(), Arc::clone(&hot));
-        Ok(hot)
-    }
-
-    /// Lets go of what nobody has used for a while.
-    pub(super) fn sweep(&self) {
-        self.pool.sweep();
     }
 }

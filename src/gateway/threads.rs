@@ -26,7 +26,8 @@ use super::{
     edge::{self, Connection},
     listener::Accepted,
     socket::{ClientSocket, ClientStream, Patience, Stage},
-    state::{Gateway, Thread},
+    state::Gateway,
+    thread::Thread,
 };
 
 /// How long connections may take to write out what is on its way once the gateway closes.

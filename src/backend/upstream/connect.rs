@@ -52,9 +52,8 @@ fn classify(error: io::Error) -> ConnectError {
     const ENFILE: i32 = 23;
     const EMFILE: i32 = 24;
     const ENOBUFS: i32 = 105;
-    match error.raw_os_error() {
-        Some(ENFILE | EMFILE | ENOBUFS) => return ConnectError::Exhausted(error),
-        _ => {}
+    if let Some(ENFILE | EMFILE | ENOBUFS) = error.raw_os_error() {
+        return ConnectError::Exhausted(error);
     }
     match error.kind() {
         io::ErrorKind::OutOfMemory | io::ErrorKind::AddrNotAvailable => {

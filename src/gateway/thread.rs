@@ -1,0 +1,115 @@
+//! What each worker thread has for itself: connections to members, and the env texts it knows.
+
+use std::{
+    num::NonZeroUsize,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+
+use super::{
+    error::{self, Failure},
+    state::Gateway,
+};
+use crate::{
+    backend::Pool,
+    env::{EnvLookup, EnvString},
+    facet::{ErrorNumber, legacy::Envelope},
+    instances::HotEnv,
+};
+
+/// Env texts that one thread recognises without parsing them.
+const KNOWN_TEXTS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4095);
+
+/// Bytes of those texts: an env is a few hundred bytes, so this is not the bound that usually
+/// counts.
+const KNOWN_TEXT_BYTES: usize = 32 << 20;
+
+/// How long a text that nobody sends is kept: it holds a tenant's secrets.
+const KNOWN_FOR: Duration = Duration::from_secs(600);
+
+/// What each thread has for itself; the locks are there because futures stay `Send`, and nobody
+/// else ever takes them.
+pub(super) struct Thread {
+    pub(super) gateway: Arc<Gateway>,
+    pub(super) pool: Arc<Pool>,
+    known: Mutex<EnvLookup<Known>>,
+    began: Instant,
+}
+
+/// An env that was parsed before.
+struct Known {
+    env: Arc<HotEnv>,
+    /// Seconds since the thread began.
+    last_used: AtomicU64,
+}
+
+impl std::fmt::Debug for Thread {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Thread")
+            .field("pool", &self.pool)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Thread {
+    pub(super) fn new(gateway: Arc<Gateway>) -> Self {
+        let known = Mutex::new(EnvLookup::new(KNOWN_TEXTS, KNOWN_TEXT_BYTES));
+        Self {
+            gateway,
+            pool: Arc::default(),
+            known,
+            began: Instant::now(),
+        }
+    }
+
+    /// The env that a legacy call runs under. A text that is known is neither decoded nor parsed.
+    pub(super) fn env_of(
+        &self,
+        envelope: &Envelope<'_>,
+        now: Instant,
+    ) -> Result<Arc<HotEnv>, Failure> {
+        let gateway = &*self.gateway;
+        let Some(raw) = &envelope.env else {
+            let env = gateway.deployment_in_force().cloned();
+            return env.ok_or_else(|| Failure::new(ErrorNumber::Internal, "no env is in force"));
+        };
+        if let Some(known) = self.known.lock().get(raw.as_bytes()) {
+            gateway.metrics.env_lookup_hits.inc();
+            known.last_used.store(self.seconds(now), Relaxed);
+            return Ok(Arc::clone(&known.env));
+        }
+        gateway.metrics.env_lookup_misses.inc();
+        let text = envelope.env_text()?;
+        let env = EnvString::parse(&text).map_err(|error| error::invalid_env(&error))?;
+        let hot = HotEnv::new(env, gateway.digests());
+        let env = Arc::new(hot.map_err(|error| error::invalid_setting(&error))?);
+        let last_used = AtomicU64::new(self.seconds(now));
+        self.known.lock().insert(
+            raw.as_bytes(),
+            Known {
+                env: Arc::clone(&env),
+                last_used,
+            },
+        );
+        Ok(env)
+    }
+
+    fn seconds(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.began).as_secs()
+    }
+
+    /// Lets go of what nobody has used for a while.
+    pub(super) fn sweep(&self) {
+        self.pool.sweep();
+        let now = self.seconds(Instant::now());
+        let is_used = |known: &Known| {
+            now.saturating_sub(known.last_used.load(Relaxed)) <= KNOWN_FOR.as_secs()
+        };
+        self.known.lock().retain(is_used);
+    }
+}
