@@ -1,8 +1,17 @@
 //! envgate: an env-keyed gateway.
 //!
-//! The modules, from the bottom up (imports run downwards only; `tests/it/layers.rs` checks it):
-//! `env`, `facet`, `telemetry`, `backend`, `instances`, `gateway` and `worker`, `config`,
-//! `commands`, `cli`.
+//! Legacy clients send every call with the environment variables that it should run under. envgate
+//! finds the instance that runs with exactly that env, translates the call into the new API, and
+//! translates the answer back.
+//!
+//! The way of a call: [`gateway`] accepts it and reads its bytes; [`facet`] makes a call of them,
+//! free of any dialect; [`env`] says which env it names; [`instances`] admits it to what serves
+//! that env; [`backend`] sends it to a member and brings the answer; [`facet`] writes that in the
+//! client's dialect; [`telemetry`] counts and logs it.
+//!
+//! Imports run downwards only, in this order from the bottom: [`env`], [`facet`], [`telemetry`],
+//! [`backend`], [`instances`], [`gateway`] and [`worker`], [`config`], [`commands`], [`cli`].
+//! `env` and `facet` are pure and could serve another program as a library.
 
 pub mod backend;
 pub mod cli;
