@@ -67,8 +67,8 @@ struct JsonLine<'a> {
     backend_dialect: Option<&'static str>,
     env: Option<&'a str>,
     peer: Option<std::net::IpAddr>,
-    request_id: Option<&'a str>,
-    trace_id: Option<String>,
+    request_id: &'a str,
+    trace_id: String,
 }
 
 fn json(line: &mut Vec<u8>, call: &CallRecord) {
@@ -92,8 +92,8 @@ fn json(line: &mut Vec<u8>, call: &CallRecord) {
         backend_dialect: backend.map(|backend| backend.dialect.name()),
         env: call.digest.as_ref().map(|digest| digest.as_str()),
         peer: call.peer,
-        request_id: call.ids.as_ref().and_then(|ids| ids.request.to_str().ok()),
-        trace_id: call.ids.as_ref().map(|ids| format!("{:032x}", ids.trace)),
+        request_id: call.ids.request.to_str().unwrap_or_default(),
+        trace_id: call.ids.trace_id(),
     };
     // Writing to memory can't fail, and every field is a plain value.
     let _ = serde_json::to_writer(&mut *line, &entry);

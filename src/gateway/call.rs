@@ -164,7 +164,7 @@ impl Outgoing {
         record: &mut CallRecord,
     ) -> Result<WholeAnswer, Failure> {
         let Self(mut request) = self;
-        record.ids = Some(forwarded::add(request.headers_mut(), peer));
+        forwarded::add(request.headers_mut(), &record.ids, peer);
         let affinity = instance.affinity();
         let sent = backend
             .upstream

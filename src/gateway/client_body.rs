@@ -9,6 +9,7 @@ use std::{
     time::Instant,
 };
 
+use http::Method;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Sleep, sleep_until};
 
@@ -143,9 +144,10 @@ impl Body for ClientBody {
 
 impl Drop for ClientBody {
     fn drop(&mut self) {
-        // An empty body is never polled, and a HEAD's answer isn't either.
-        if matches!(self.content, Content::Whole(None))
-            && let Some(record) = &mut self.record
+        // Nobody polls a body that has ended before it began, nor one that answers a HEAD.
+        let has_ended = self.is_end_stream();
+        if let Some(record) = &mut self.record
+            && (has_ended || record.method == Method::HEAD)
         {
             record.complete();
         }

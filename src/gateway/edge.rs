@@ -16,6 +16,7 @@ use super::{
     client_body::{Answered, ClientBody},
     drain::Phase,
     error::{self, Failure},
+    forwarded,
     modern_call::{modern_call, plain_http},
     record::CallRecord,
     route::{Route, route},
@@ -76,8 +77,7 @@ pub(super) async fn serve(
         Dialect::Modern
     };
     let has_body = !body.is_end_stream();
-    let (method, path) = (head.method.clone(), head.uri.path());
-    let mut record = CallRecord::begin(gateway, client, method, path, connection.peer);
+    let mut record = CallRecord::begin(gateway, client, &head, connection.peer);
     let answer = match room(&connection) {
         Err(failure) => Err(failure),
         Ok(()) => {
@@ -142,7 +142,12 @@ fn refuse(gateway: &Gateway, failure: &Failure, record: &mut CallRecord) -> Resp
     gateway.metrics.error(number);
     record.outcome = CallOutcome::Error;
     record.error = Some(number);
-    error::response(&failure.error).map(Answered::Whole)
+    let mut answer = error::response(&failure.error).map(Answered::Whole);
+    // What a player reports leads to the line in the log.
+    answer
+        .headers_mut()
+        .insert(forwarded::X_REQUEST_ID, record.ids.request.clone());
+    answer
 }
 
 fn close<T>(answer: &mut Response<T>) {

@@ -6,27 +6,60 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use crate::facet::trace::{TraceParent, request_id_is_valid};
 
-const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
-/// The ids that a call goes by.
+/// The ids that a call goes by: the client's, or made where it sent none that are valid.
 #[derive(Debug, Clone)]
 pub(super) struct Ids {
     pub(super) request: HeaderValue,
-    pub(super) trace: u128,
+    /// The gateway's own span: a child of the client's, or the root of a trace.
+    span: TraceParent,
+    is_child: bool,
+}
+
+impl Ids {
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let kept = headers
+            .get(X_REQUEST_ID)
+            .filter(|id| request_id_is_valid(id.as_bytes()));
+        let request = kept.cloned().unwrap_or_else(|| hex(fastrand::u128(..)));
+        let mut parents = headers.get_all(TRACEPARENT).iter();
+        let parent = match (parents.next(), parents.next()) {
+            (Some(only), None) => TraceParent::parse(only.as_bytes()),
+            _ => None,
+        };
+        let span = fastrand::u64(1..);
+        let is_child = parent.is_some();
+        let span = match parent {
+            Some(parent) => parent.child(span),
+            None => TraceParent::new(fastrand::u128(1..), span),
+        };
+        Self {
+            request,
+            span,
+            is_child,
+        }
+    }
+
+    /// The id of the trace, as 32 hex digits.
+    pub(super) fn trace_id(&self) -> String {
+        format!("{:032x}", self.span.trace_id())
+    }
 }
 
 /// Adds the gateway's headers to those that pass. `peer` is `None` behind a Unix socket.
-pub(super) fn add(headers: &mut HeaderMap, peer: Option<IpAddr>) -> Ids {
-    let ids = Ids {
-        request: request_id(headers),
-        trace: trace(headers),
-    };
+pub(super) fn add(headers: &mut HeaderMap, ids: &Ids, peer: Option<IpAddr>) {
     headers.insert(X_REQUEST_ID, ids.request.clone());
+    headers.insert(TRACEPARENT, ids.span.to_header());
+    if !ids.is_child {
+        // The state belongs to a parent that isn't there.
+        headers.remove(TRACESTATE);
+    }
     if let Some(peer) = peer {
         append_peer(headers, peer);
     }
@@ -38,34 +71,6 @@ pub(super) fn add(headers: &mut HeaderMap, peer: Option<IpAddr>) -> Ids {
     {
         headers.insert(X_FORWARDED_HOST, host);
     }
-    ids
-}
-
-fn request_id(headers: &HeaderMap) -> HeaderValue {
-    let kept = headers
-        .get(X_REQUEST_ID)
-        .filter(|id| request_id_is_valid(id.as_bytes()));
-    kept.cloned().unwrap_or_else(|| hex(fastrand::u128(..)))
-}
-
-/// Makes the call a child of the client's span, or the root of a trace of its own.
-fn trace(headers: &mut HeaderMap) -> u128 {
-    let mut parents = headers.get_all(TRACEPARENT).iter();
-    let parent = match (parents.next(), parents.next()) {
-        (Some(only), None) => TraceParent::parse(only.as_bytes()),
-        _ => None,
-    };
-    let span = fastrand::u64(1..);
-    let own = match parent {
-        Some(parent) => parent.child(span),
-        None => {
-            // The state belongs to a parent that isn't there.
-            headers.remove(TRACESTATE);
-            TraceParent::new(fastrand::u128(1..), span)
-        }
-    };
-    headers.insert(TRACEPARENT, own.to_header());
-    own.trace_id()
 }
 
 fn append_peer(headers: &mut HeaderMap, peer: IpAddr) {
@@ -108,7 +113,12 @@ mod tests {
             ("x-request-id", "req-42"),
         ]);
         headers.append("x-forwarded-for", HeaderValue::from_static("10.0.0.2"));
-        let ids = add(&mut headers, Some("::ffff:127.0.0.1".parse().unwrap()));
+        let ids = Ids::of(&headers);
+        add(
+            &mut headers,
+            &ids,
+            Some("::ffff:127.0.0.1".parse().unwrap()),
+        );
         assert_eq!(headers.get_all("x-forwarded-for").iter().count(), 1);
         assert_eq!(headers["x-forwarded-for"], "10.0.0.1, 10.0.0.2, 127.0.0.1");
         assert_eq!(headers["x-forwarded-proto"], "https");
@@ -123,13 +133,14 @@ mod tests {
             ("traceparent", "00-zz"),
             ("tracestate", "a=1"),
         ]);
-        let ids = add(&mut headers, None);
+        let ids = Ids::of(&headers);
+        add(&mut headers, &ids, None);
         assert_eq!(ids.request.len(), 32);
         assert!(!headers.contains_key("tracestate"));
         assert!(!headers.contains_key("x-forwarded-for"));
         let trace = headers["traceparent"].to_str().unwrap();
         assert!(
-            trace.starts_with(&format!("00-{:032x}-", ids.trace)),
+            trace.starts_with(&format!("00-{}-", ids.trace_id())),
             "{trace}"
         );
     }

@@ -137,7 +137,7 @@ impl Place<'_> {
         *request.uri_mut() = origin_form(&head.uri);
         *request.headers_mut() = head.headers;
         *request.version_mut() = Version::HTTP_11;
-        record.ids = Some(forwarded::add(request.headers_mut(), self.peer));
+        forwarded::add(request.headers_mut(), &record.ids, self.peer);
         let affinity = self.instance.affinity();
         let upstream = &self.backend.upstream;
         let sent = upstream

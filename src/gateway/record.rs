@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{Method, StatusCode};
+use http::{Method, StatusCode, request};
 
 use super::{access_log, client_body::StreamError, forwarded::Ids, state::Gateway};
 use crate::{
@@ -30,7 +30,7 @@ pub(super) struct CallRecord {
     /// The facet's path; where no facet is known yet, the request's.
     pub(super) path: String,
     pub(super) peer: Option<std::net::IpAddr>,
-    pub(super) ids: Option<Ids>,
+    pub(super) ids: Ids,
     pub(super) digest: Option<EnvDigest>,
     pub(super) backend: Option<Arc<Backend>>,
     /// Whether the call could be read: the reference counts only those.
@@ -52,8 +52,7 @@ impl CallRecord {
     pub(super) fn begin(
         gateway: &Arc<Gateway>,
         client: Dialect,
-        method: Method,
-        path: &str,
+        head: &request::Parts,
         peer: Option<std::net::IpAddr>,
     ) -> Box<Self> {
         gateway.drain.call_began();
@@ -63,10 +62,10 @@ impl CallRecord {
             index: gateway.next_request_index(),
             began: Instant::now(),
             client,
-            method,
-            path: path.to_owned(),
+            method: head.method.clone(),
+            path: head.uri.path().to_owned(),
             peer,
-            ids: None,
+            ids: Ids::of(&head.headers),
             digest: None,
             backend: None,
             decoded: false,
