@@ -4,7 +4,7 @@ use std::{
     fmt,
     net::SocketAddr,
     path::PathBuf,
-    sync::atomic::{AtomicBool, AtomicUsize},
+    sync::atomic::{AtomicBool, AtomicU64, AtomicUsize},
 };
 
 use http::HeaderValue;
@@ -44,6 +44,10 @@ pub(super) struct Member {
     pub(super) address: Address,
     pub(super) host: HeaderValue,
     pub(super) in_flight: AtomicUsize,
+    /// The affinity of the call that it was sent last; 0 where it had none.
+    pub(super) last_sent: AtomicU64,
+    /// The turn in which that was.
+    pub(super) last_turn: AtomicU64,
     pub(super) outage: Outage,
     /// The last active probe was answered with something other than 200, or not at all.
     pub(super) unwell: AtomicBool,
@@ -62,6 +66,8 @@ impl Member {
             address: found.address,
             host: found.host,
             in_flight: AtomicUsize::new(0),
+            last_sent: AtomicU64::new(0),
+            last_turn: AtomicU64::new(0),
             outage: Outage::default(),
             unwell: AtomicBool::new(false),
         }

@@ -7,7 +7,7 @@ use std::{
     collections::{HashMap, VecDeque},
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
 
@@ -56,7 +56,7 @@ pub(super) struct Members {
     /// Calls that a member may run at once.
     limit: Option<usize>,
     set: ArcSwap<Vec<Arc<Member>>>,
-    turn: AtomicUsize,
+    turn: AtomicU64,
     waiting: Mutex<VecDeque<Waiter>>,
 }
 
@@ -75,7 +75,7 @@ impl Members {
             balance,
             limit,
             set: ArcSwap::default(),
-            turn: AtomicUsize::new(0),
+            turn: AtomicU64::new(0),
             waiting: Mutex::default(),
         }
     }
@@ -149,11 +149,13 @@ impl Members {
             let candidate = |member: &Arc<Member>| Candidate {
                 rank_seed: member.rank_seed,
                 in_flight: member.in_flight.load(Relaxed),
+                last_sent: Some(member.last_sent.load(Relaxed)).filter(|&sent| sent != 0),
+                last_turn: member.last_turn.load(Relaxed),
                 eligible: !tried.has(member) && (with_out || !is_out(member, now)),
             };
             set.iter().map(candidate).collect()
         };
-        let turn = self.turn.fetch_add(1, Relaxed);
+        let turn = self.turn.fetch_add(1, Relaxed) + 1;
         let mut choice = candidates(false);
         if choice.iter().all(|candidate| !candidate.eligible) {
             choice = candidates(true);
@@ -161,6 +163,8 @@ impl Members {
         let index = choose(&choice, self.balance, affinity, self.limit, turn)?;
         let member = Arc::clone(set.get(index)?);
         member.in_flight.fetch_add(1, Relaxed);
+        member.last_sent.store(affinity.unwrap_or(0), Relaxed);
+        member.last_turn.store(turn, Relaxed);
         Some(MemberLease {
             member,
             members: Arc::clone(self),
