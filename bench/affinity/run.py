@@ -8,6 +8,7 @@ envs. Writes a table to standard output, and to `--output` where one is given.
 import argparse
 import asyncio
 import bisect
+import collections
 import itertools
 import json
 import random
@@ -63,7 +64,7 @@ def requests(options):
 
 async def client(port, envs, prepared, until, calls):
     """Calls one after the other until it is time; notes when each began, how long it took, and
-    whether it was answered as it should be."""
+    how it was answered: `ok` is as it should be."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     while (began := time.monotonic()) < until:
         writer.write(prepared[next(envs)])
@@ -71,7 +72,8 @@ async def client(port, envs, prepared, until, calls):
         length = int(head.partition(b"content-length:")[2].partition(b"\r\n")[0])
         body = await reader.readexactly(length)
         is_good = head.startswith(b"http/1.1 200") and b'"result":"ok"' in body
-        calls.append((began, time.monotonic() - began, is_good))
+        said = "ok" if is_good else (head[9:12] + b" " + body[:100]).decode()
+        calls.append((began, time.monotonic() - began, said))
         if not is_good:
             await asyncio.sleep(0.05)
     writer.close()
@@ -92,7 +94,10 @@ async def measure(options, ports, control):
     after = await asyncio.to_thread(ask, control, "counts")
     await asyncio.wait_for(everyone, 90)
     ended = [call for call in calls if measured_from <= call[0] + call[1] < until]
-    good = sorted(taken for _, taken, is_good in ended if is_good)
+    good = sorted(taken for _, taken, said in ended if said == "ok")
+    errors = collections.Counter(said for _, _, said in ended if said != "ok")
+    for said, times in errors.items():
+        print(f"{times} times: {said}", file=sys.stderr)
     reloads = total(after, "reloads") - total(before, "reloads")
     done = total(after, "calls") - total(before, "calls")
     return (
@@ -101,7 +106,7 @@ async def measure(options, ports, control):
         100 * reloads / max(done, 1),
         1000 * good[len(good) // 2],
         1000 * good[int(len(good) * 0.99)],
-        len(ended) - len(good),
+        errors.total(),
     )
 
 
