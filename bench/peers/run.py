@@ -54,8 +54,8 @@ def arguments():
     parser.add_argument("--compare", action="append", default=[], metavar="NAME=BINARY",
                         help="another build, measured too")
     parser.add_argument("--workers", type=int, default=1, help="threads or processes of each")
-    parser.add_argument("--seconds", type=int, default=4, help="measured, a gateway and round")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=int, default=2, help="measured, a gateway and round")
+    parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--syscalls", action="store_true", help="count them with strace, once each")
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
@@ -167,9 +167,9 @@ def run(options):
                     results.setdefault(size, {}).setdefault(name, []).append(row)
                     print(f"round {number + 1}, {size}, {name}: {row}", file=sys.stderr)
         if options.syscalls:
-            script = scripts(servers)["1.1 KB"]
-            for name, (port, process) in gateways.items():
-                traced[name] = syscalls(port, process, script)
+            for size, script in scripts(servers).items():
+                for name, (port, process) in gateways.items():
+                    traced[size, name] = syscalls(port, process, script)
     return results, traced
 
 
@@ -188,11 +188,11 @@ def table(results):
 
 
 def syscall_table(traced):
-    lines = ["| gateway | system calls a call | by name |", "|---|---:|---|"]
-    for name, counts in traced.items():
+    lines = ["| arguments | gateway | system calls a call | by name |", "|---|---|---:|---|"]
+    for (size, name), counts in traced.items():
         often = sorted(counts.items(), key=lambda item: -item[1])
         by_name = ", ".join(f"{call} {count:.2f}" for call, count in often if count >= 0.005)
-        lines.append(f"| {name} | {sum(counts.values()):.2f} | {by_name} |")
+        lines.append(f"| {size} | {name} | {sum(counts.values()):.2f} | {by_name} |")
     return "\n".join(lines)
 
 
@@ -208,7 +208,7 @@ bytes.
 
 """
     if traced:
-        text += f"System calls of the 1.1 KB call, under strace:\n\n{syscall_table(traced)}\n\n"
+        text += f"System calls, under strace:\n\n{syscall_table(traced)}\n\n"
     text += (f"{machine()}; {version('nginx', '-v')}; {version('haproxy', '-v')}; "
              f"{version('wrk', '-v')}; {version(str(options.binary), '--version')}.\n")
     print(text)
