@@ -18,7 +18,7 @@ pub use body::{BoxError, CallBody};
 pub use config::{Balance, Config, Kind, UpstreamUrl, UpstreamUrlError, When};
 pub use exchange::{Answer, AnswerBody, AnswerError, SendError};
 pub use pool::Pool;
-pub use upstream::{Sent, Upstream};
+pub use upstream::{SendFailure, Sent, Upstream};
 
 use std::sync::Arc;
 

@@ -34,7 +34,7 @@ pub struct ServeArgs {
     /// The configuration, in TOML.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Where to listen: host:port or unix:/path. Repeatable.
+    /// Where to listen: an address and port like 127.0.0.1:8080, or unix:/path. Repeatable.
     #[arg(long, value_name = "ADDR")]
     pub listen: Vec<String>,
     /// A member of the backend "default": `http://host:port` or unix:/path. Repeatable. Without any

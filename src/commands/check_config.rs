@@ -1,6 +1,7 @@
 //! `envgate check-config`: reads a configuration and says what it means.
 //!
-//! The file alone counts: neither flags nor the C# worker's variables.
+//! The file alone counts: neither flags nor the C# worker's variables, nor the files that it names,
+//! which are the serving machine's.
 
 use std::path::PathBuf;
 

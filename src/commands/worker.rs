@@ -35,7 +35,8 @@ Examples:
 #[derive(Debug, Clone, Args)]
 #[command(after_help = FACETS)]
 pub struct WorkerArgs {
-    /// Where to listen: host:port (port 0 takes a free one) or unix:/path.
+    /// Where to listen: an address and port like 127.0.0.1:9001 (port 0 takes a free one), or
+    /// unix:/path.
     #[arg(long, value_name = "ADDR")]
     pub listen: ListenAddr,
     /// The framework it claims to have, like 0.12.0.

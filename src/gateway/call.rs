@@ -170,8 +170,11 @@ impl Outgoing {
             .upstream
             .send(&thread.pool, affinity, request, deadline)
             .await;
-        let sent = sent.map_err(error::not_sent)?;
-        record.sent_to_backend(sent.sent_at, sent.connect_wait);
+        let sent = sent.map_err(|failure| {
+            record.member.clone_from(&failure.member);
+            error::not_sent(failure.error)
+        })?;
+        record.sent_to_backend(&sent);
         let limit = thread.gateway.config.max_response_body.as_u64();
         let Answer { head, body } = sent.answer;
         refuse_encoding(&head)?;

@@ -102,7 +102,7 @@ impl Default for Config {
     }
 }
 
-/// Where the gateway listens: `host:port` with an address, or `unix:/path`.
+/// Where the gateway listens: an address and port, or `unix:/path`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ListenAddr {
     /// An address and port; port 0 takes a free one.

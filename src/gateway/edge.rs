@@ -25,8 +25,8 @@ use super::{
     thread::Thread,
 };
 use crate::{
-    facet::{Dialect, ErrorNumber, Pieces},
-    telemetry::CallOutcome,
+    facet::{ErrorNumber, Pieces},
+    telemetry::{CallOutcome, Client},
 };
 
 /// A client's connection, as its requests see it.
@@ -71,10 +71,10 @@ pub(super) async fn serve(
         return Ok(answer.map(|pieces| ClientBody::new(Answered::Whole(pieces), None, stage)));
     }
 
-    let client = if route == Route::LegacyCall {
-        Dialect::Legacy
-    } else {
-        Dialect::Modern
+    let client = match route {
+        Route::LegacyCall => Client::Legacy,
+        Route::ModernCall => Client::Modern,
+        _ => Client::Plain,
     };
     let has_body = !body.is_end_stream();
     let mut record = CallRecord::begin(gateway, client, &head, connection.peer);
@@ -135,10 +135,7 @@ fn room(connection: &Connection) -> Result<(), Failure> {
 
 fn refuse(gateway: &Gateway, failure: &Failure, record: &mut CallRecord) -> Response<Answered> {
     let number = failure.error.number();
-    error::log(
-        failure,
-        record.backend.as_ref().map(|backend| backend.name.as_str()),
-    );
+    error::log(failure, record);
     gateway.metrics.error(number);
     record.outcome = CallOutcome::Error;
     record.error = Some(number);

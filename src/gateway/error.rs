@@ -11,7 +11,7 @@ use std::{
 
 use http::{HeaderValue, Response, header};
 
-use super::request_body::BodyFault;
+use super::{record::CallRecord, request_body::BodyFault};
 use crate::{
     backend::{AnswerError, SendError},
     env::{EnvError, SettingError},
@@ -180,7 +180,7 @@ pub(super) fn response(error: &CallError) -> Response<Pieces> {
 /// is down doesn't fill the disk. Client faults are the access log's affair.
 static FAULTS: Limiter = Limiter::new(Duration::from_secs(1));
 
-pub(super) fn log(failure: &Failure, backend: Option<&str>) {
+pub(super) fn log(failure: &Failure, record: &CallRecord) {
     let number = failure.error.number();
     if matches!(number.number(), 1000..3000) {
         return;
@@ -199,7 +199,11 @@ pub(super) fn log(failure: &Failure, backend: Option<&str>) {
     }
     tracing::warn!(
         error = number.number(),
-        backend = backend.unwrap_or("none"),
+        backend = record
+            .backend
+            .as_ref()
+            .map_or("none", |backend| backend.name.as_str()),
+        member = record.member.as_deref().unwrap_or("none"),
         causes,
         held_back,
         "a call failed: {}",

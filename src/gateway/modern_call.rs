@@ -143,11 +143,14 @@ impl Place<'_> {
         let sent = upstream
             .send(&self.thread.pool, affinity, request, deadline)
             .await;
-        let sent = sent.map_err(|error| match fault.get() {
-            Some(fault) => Failure::from(*fault),
-            None => error::not_sent(error),
+        let sent = sent.map_err(|failure| {
+            record.member.clone_from(&failure.member);
+            match fault.get() {
+                Some(fault) => Failure::from(*fault),
+                None => error::not_sent(failure.error),
+            }
         })?;
-        record.sent_to_backend(sent.sent_at, sent.connect_wait);
+        record.sent_to_backend(&sent);
 
         let Answer { mut head, body } = sent.answer;
         if gateway.prunes(self.env) {

@@ -9,10 +9,10 @@ use http::{Method, StatusCode, request};
 
 use super::{access_log, client_body::StreamError, forwarded::Ids, state::Gateway};
 use crate::{
-    backend::Backend,
+    backend::{Backend, Sent},
     env::EnvDigest,
-    facet::{Dialect, ErrorNumber},
-    telemetry::CallOutcome,
+    facet::ErrorNumber,
+    telemetry::{CallOutcome, Client},
 };
 
 /// nginx's status for a client that left before its answer.
@@ -25,7 +25,7 @@ pub(super) struct CallRecord {
     gateway: Arc<Gateway>,
     pub(super) index: u64,
     pub(super) began: Instant,
-    pub(super) client: Dialect,
+    pub(super) client: Client,
     pub(super) method: Method,
     /// The facet's path; where no facet is known yet, the request's.
     pub(super) path: String,
@@ -33,6 +33,8 @@ pub(super) struct CallRecord {
     pub(super) ids: Ids,
     pub(super) digest: Option<EnvDigest>,
     pub(super) backend: Option<Arc<Backend>>,
+    /// The address of the member that it was sent to, or failed at.
+    pub(super) member: Option<Arc<str>>,
     /// Whether the call could be read: the reference counts only those.
     pub(super) decoded: bool,
     pub(super) queued: Duration,
@@ -51,7 +53,7 @@ pub(super) struct CallRecord {
 impl CallRecord {
     pub(super) fn begin(
         gateway: &Arc<Gateway>,
-        client: Dialect,
+        client: Client,
         head: &request::Parts,
         peer: Option<std::net::IpAddr>,
     ) -> Box<Self> {
@@ -68,6 +70,7 @@ impl CallRecord {
             ids: Ids::of(&head.headers),
             digest: None,
             backend: None,
+            member: None,
             decoded: false,
             queued: Duration::ZERO,
             connecting: Duration::ZERO,
@@ -82,14 +85,13 @@ impl CallRecord {
         })
     }
 
-    /// The call was written to a backend.
-    pub(super) fn sent_to_backend(&mut self, sent_at: Instant, connecting: Duration) {
-        self.sent_at = Some(sent_at);
-        self.connecting = connecting;
-        self.gateway
-            .metrics
-            .connect_seconds
-            .observe(connecting.as_secs_f64());
+    /// The call was written to a member.
+    pub(super) fn sent_to_backend(&mut self, sent: &Sent) {
+        self.member = Some(Arc::clone(&sent.member));
+        self.sent_at = Some(sent.sent_at);
+        self.connecting = sent.connect_wait;
+        let waited = self.connecting.as_secs_f64();
+        self.gateway.metrics.connect_seconds.observe(waited);
     }
 
     /// The whole answer is there.

@@ -24,6 +24,31 @@ pub struct Labels {
     pub backend: Option<String>,
 }
 
+/// Who called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Client {
+    /// With an envelope.
+    Legacy,
+    /// With a modern request.
+    Modern,
+    /// With a request that is no facet call.
+    Plain,
+}
+
+impl Client {
+    const ALL: [Self; 3] = [Self::Legacy, Self::Modern, Self::Plain];
+
+    /// Its name in metrics and the access log.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Legacy => "legacy",
+            Self::Modern => "modern",
+            Self::Plain => "plain",
+        }
+    }
+}
+
 /// How a call ended, as far as it can be told from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CallOutcome {
@@ -135,7 +160,6 @@ struct SystemMetrics {
     samples: Mutex<CpuSamples>,
 }
 
-const CLIENTS: [Dialect; 2] = [Dialect::Legacy, Dialect::Modern];
 const BACKENDS: [Option<Dialect>; 3] = [None, Some(Dialect::Legacy), Some(Dialect::Modern)];
 
 impl Metrics {
@@ -149,13 +173,13 @@ impl Metrics {
         let calls = IntCounterVec::new(
             Opts::new(
                 "envgate_calls_total",
-                "Calls by the client's and the backend's dialect and by outcome",
+                "Calls by client (legacy, modern, plain HTTP), backend's dialect and outcome",
             ),
             &["client", "backend_dialect", "outcome"],
         )?;
         r.register(Box::new(calls.clone()))?;
         let mut call_handles = Vec::new();
-        for client in CLIENTS {
+        for client in Client::ALL {
             for backend in BACKENDS {
                 for outcome in CallOutcome::ALL {
                     let backend = backend.map_or("none", Dialect::name);
@@ -271,16 +295,13 @@ impl Metrics {
     }
 
     /// Counts a call that has ended.
-    pub fn call_ended(&self, client: Dialect, backend: Option<Dialect>, outcome: CallOutcome) {
-        let client = CLIENTS
-            .iter()
-            .position(|&known| known == client)
-            .unwrap_or(0);
+    pub fn call_ended(&self, client: Client, backend: Option<Dialect>, outcome: CallOutcome) {
         let backend = BACKENDS
             .iter()
             .position(|&known| known == backend)
             .unwrap_or(0);
-        let index = (client * BACKENDS.len() + backend) * CallOutcome::ALL.len() + outcome as usize;
+        let index = (client as usize * BACKENDS.len() + backend) * CallOutcome::ALL.len()
+            + outcome as usize;
         if let Some(handle) = self.calls.get(index) {
             handle.inc();
         }
@@ -480,7 +501,7 @@ mod tests {
     fn a_call_is_counted_under_its_own_labels() {
         let metrics = Metrics::new(&Labels::default()).unwrap();
         metrics.call_ended(
-            Dialect::Modern,
+            Client::Modern,
             Some(Dialect::Legacy),
             CallOutcome::Exception,
         );

@@ -13,4 +13,4 @@ mod system;
 pub use limiter::Limiter;
 pub use line_writer::LineWriter;
 pub use logs::{Config, Format, init};
-pub use metrics::{CallOutcome, Labels, Metrics};
+pub use metrics::{CallOutcome, Client, Labels, Metrics};

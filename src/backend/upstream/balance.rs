@@ -224,6 +224,7 @@ mod tests {
         pool.members
             .iter_mut()
             .for_each(|member| member.in_flight = 30);
+        pool.members[home].in_flight = 29;
         assert_eq!(pool.send(env(7)), home);
     }
 

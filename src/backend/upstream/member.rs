@@ -4,7 +4,10 @@ use std::{
     fmt,
     net::SocketAddr,
     path::PathBuf,
-    sync::atomic::{AtomicBool, AtomicU64, AtomicUsize},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize},
+    },
 };
 
 use http::HeaderValue;
@@ -43,6 +46,8 @@ pub(super) struct Member {
     pub(super) rank_seed: u64,
     pub(super) address: Address,
     pub(super) host: HeaderValue,
+    /// Its address, as logs show it.
+    pub(super) name: Arc<str>,
     pub(super) in_flight: AtomicUsize,
     /// The affinity of the call that it was sent last; 0 where it had none.
     pub(super) last_sent: AtomicU64,
@@ -55,7 +60,8 @@ pub(super) struct Member {
 
 impl Member {
     pub(super) fn new(id: u64, found: Found) -> Self {
-        let hash = blake3::hash(found.address.to_string().as_bytes());
+        let name: Arc<str> = found.address.to_string().into();
+        let hash = blake3::hash(name.as_bytes());
         let mut seed = [0; 8];
         seed.iter_mut()
             .zip(hash.as_bytes())
@@ -65,6 +71,7 @@ impl Member {
             rank_seed: u64::from_le_bytes(seed),
             address: found.address,
             host: found.host,
+            name,
             in_flight: AtomicUsize::new(0),
             last_sent: AtomicU64::new(0),
             last_turn: AtomicU64::new(0),
@@ -76,6 +83,6 @@ impl Member {
 
 impl fmt::Display for Member {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.address.fmt(f)
+        f.write_str(&self.name)
     }
 }

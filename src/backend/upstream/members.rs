@@ -225,6 +225,11 @@ impl MemberLease {
         self.member.id
     }
 
+    /// The member's address, as logs show it.
+    pub(in crate::backend) fn member_name(&self) -> &Arc<str> {
+        &self.member.name
+    }
+
     pub(super) fn host(&self) -> &HeaderValue {
         &self.member.host
     }
