@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use envgate::facet::{
-    self, RawValue, json::json_string, legacy, modern, prune_answer, prune_error_body,
+    self, AnswerError, RawValue, json::json_string, legacy, modern, prune_answer, prune_error_body,
 };
 use envgate_fuzz::{
     answer::{Answer, read_legacy, read_modern},
@@ -19,9 +19,12 @@ fuzz_target!(|data: &[u8]| {
     let json = oracle::json(&body);
 
     let found = modern::decode_answer(&body);
+    same_verdict(&found, json.is_some());
     check(found.ok(), json.as_deref().and_then(read_modern), &body);
 
-    let found = legacy::decode_answer(&body).ok();
+    let found = legacy::decode_answer(&body);
+    same_verdict(&found, json.is_some());
+    let found = found.ok();
     let expected = json.as_deref().and_then(read_legacy);
     if let (Some(found), Some(expected), Some(json)) = (&found, &expected, &json) {
         same_session(found, expected);
@@ -33,6 +36,15 @@ fuzz_target!(|data: &[u8]| {
     let text = String::from_utf8_lossy(data);
     assert_eq!(oracle::text(&json_string(&text)).as_deref(), Some(&*text));
 });
+
+/// What isn't JSON is refused as that, and nothing else is.
+fn same_verdict(found: &Result<facet::Answer<'_>, AnswerError>, is_json: bool) {
+    assert_eq!(
+        !matches!(found, Err(AnswerError::Json(_))),
+        is_json,
+        "{found:?}"
+    );
+}
 
 fn check(found: Option<facet::Answer<'_>>, expected: Option<Answer<'_>>, body: &Bytes) {
     let (Some(found), Some(expected)) = (found, &expected) else {
