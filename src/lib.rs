@@ -5,11 +5,11 @@
 //! translates the answer back.
 //!
 //! The way of a call: [`gateway`] accepts it and reads its bytes; [`facet`] makes a call of them,
-//! free of any dialect; [`env`] says which env it names; [`instances`] admits it to what serves
+//! free of any dialect; [`mod@env`] says which env it names; [`instances`] admits it to what serves
 //! that env; [`backend`] sends it to a member and brings the answer; [`facet`] writes that in the
 //! client's dialect; [`telemetry`] counts and logs it.
 //!
-//! Imports run downwards only, in this order from the bottom: [`env`], [`facet`], [`telemetry`],
+//! Imports run downwards only, in this order from the bottom: [`mod@env`], [`facet`], [`telemetry`],
 //! [`backend`], [`instances`], [`gateway`] and [`worker`], [`config`], [`commands`], [`cli`].
 //! `env` and `facet` are pure and could serve another program as a library.
 
