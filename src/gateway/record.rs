@@ -6,6 +6,7 @@ use std::{
 };
 
 use http::{Method, StatusCode};
+use percent_encoding::{CONTROLS, utf8_percent_encode};
 
 use super::{access_log, client_body::StreamError, forwarded::Ids, state::Gateway};
 use crate::{
@@ -64,7 +65,8 @@ impl CallRecord {
             began: Instant::now(),
             client,
             method,
-            path: path.to_owned(),
+            // Raw bytes beyond ASCII could steer the terminal of whoever reads the log.
+            path: utf8_percent_encode(path, CONTROLS).to_string(),
             peer,
             ids: None,
             digest: None,
