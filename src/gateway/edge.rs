@@ -84,8 +84,8 @@ pub(super) async fn serve(
             let (thread, peer) = (&*connection.thread, connection.peer);
             match route {
                 Route::LegacyCall => legacy_call(thread, head, body, peer, &mut record).await,
-                Route::ModernCall => modern_call(thread, head, body, peer, &mut record).await,
-                _ => plain_http(thread, head, body, peer, &mut record).await,
+                Route::ModernCall => modern_call(&connection, head, body, &mut record).await,
+                _ => plain_http(&connection, head, body, &mut record).await,
             }
         }
     };

@@ -111,3 +111,21 @@ fn an_idle_stream_within_the_deadline_is_left_alone() {
     far.send("half");
     assert_eq!(client.read().text(), "halfhalf");
 }
+
+#[test]
+fn an_answer_before_the_end_of_the_request_reaches_who_still_sends() {
+    let (listener, url) = listening();
+    let gateway = Gateway::before(&[&url], "");
+    let client = Client::connect(&gateway);
+    let body = 600 * 1024;
+    client.send(Call::modern().head(&format!("Content-Length: {body}\r\n")));
+    let mut far = Far::accept(&listener);
+    far.expect("POST /EchoFacet/Echo HTTP/1.1\r\n");
+    far.send("HTTP/1.1 401 Unauthorized\r\nContent-Length: 4\r\n\r\nnope");
+    let mut client = client;
+    expect(&mut client, "nope");
+    for _ in 0..body / 1024 {
+        assert!(client.try_send([b'x'; 1024]), "the gateway has hung up");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
