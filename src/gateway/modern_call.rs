@@ -158,6 +158,7 @@ impl Place<'_> {
                 .map_err(|_| error::answer_timed_out())?
                 .map_err(error::bad_answer)?;
             let execution = record.answered(body.len());
+            record.keep(held);
             let whole = WholeAnswer::new(head, body, execution);
             return if whole.is_facet_answer() && record.decoded {
                 whole.modern_pruned(record)
@@ -225,6 +226,7 @@ impl Place<'_> {
             )
             .await?;
         drop(lease);
+        record.keep(held);
         let prune = gateway.prunes(self.env);
         if whole.is_facet_answer() {
             whole.legacy_to_modern(prune, record)
