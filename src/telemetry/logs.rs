@@ -52,7 +52,7 @@ impl Config {
     /// Whether `level` can be read, checked before anything starts.
     ///
     /// # Errors
-    /// [`LogError::Level`].
+    /// Where it can't.
     pub fn check(&self) -> Result<(), LogError> {
         EnvFilter::try_new(&self.level)
             .map(|_| ())
