@@ -67,6 +67,12 @@ impl Env {
         Ok(Self::from_sorted(&variables))
     }
 
+    /// The bytes of memory that it takes, give or take what the allocator adds.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.canonical.capacity() + self.spans.capacity() * size_of::<Span>()
+    }
+
     /// Takes names that are sorted, distinct and not empty.
     fn from_sorted<K: AsRef<[u8]>, V: AsRef<[u8]>>(variables: &[(K, V)]) -> Self {
         let total: usize = variables

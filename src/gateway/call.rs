@@ -91,6 +91,7 @@ pub(super) async fn legacy_call(
         )
         .await?;
     drop(lease);
+    record.keep(held);
     let prune = gateway.prunes(Some(&env));
     match (whole.is_facet_answer(), backend.dialect) {
         (false, _) => Ok(whole.pass(prune, record)),

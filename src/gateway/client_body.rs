@@ -46,6 +46,29 @@ impl Streamed {
             _lease: lease,
         }
     }
+
+    fn poll_data(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Pieces>, StreamError>>> {
+        // Asked first: a client that reads slowly finds the backend always ahead of it.
+        if Instant::now() >= self.deadline.deadline().into_std() {
+            return Poll::Ready(Some(Err(StreamError::TimedOut)));
+        }
+        while let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
+            let data = match frame {
+                Some(Ok(frame)) => frame.into_data(),
+                Some(Err(error)) => return Poll::Ready(Some(Err(StreamError::CutShort(error)))),
+                None => return Poll::Ready(None),
+            };
+            // Trailers belong to the hop, as the `Trailer` header that announces them does.
+            if let Ok(data) = data {
+                return Poll::Ready(Some(Ok(Frame::data(Pieces::from(data)))));
+            }
+        }
+        ready!(self.deadline.as_mut().poll(cx));
+        Poll::Ready(Some(Err(StreamError::TimedOut)))
+    }
 }
 
 /// Why a streamed answer ends early; hyper then closes the client's connection, so that it can't
@@ -91,15 +114,15 @@ impl ClientBody {
             Content::Whole(pieces) => {
                 Poll::Ready(pieces.take().map(|pieces| Ok(Frame::data(pieces))))
             }
-            Content::Stream(streamed) => {
-                if let Poll::Ready(frame) = Pin::new(&mut streamed.body).poll_frame(cx) {
-                    let frame = frame.map(|frame| frame.map_err(StreamError::CutShort));
-                    return Poll::Ready(frame.map(|frame| frame.map(|f| f.map_data(Pieces::from))));
-                }
-                ready!(streamed.deadline.as_mut().poll(cx));
-                Poll::Ready(Some(Err(StreamError::TimedOut)))
-            }
+            Content::Stream(streamed) => streamed.poll_data(cx),
         }
+    }
+
+    /// Whether the client has been handed all that it is to get. An empty body is never polled, and
+    /// that of an answer to HEAD isn't either.
+    fn is_handed_over(&self) -> bool {
+        let is_head = |record: &CallRecord| record.method == Method::HEAD;
+        self.is_end_stream() || self.record.as_deref().is_some_and(is_head)
     }
 }
 
@@ -144,12 +167,14 @@ impl Body for ClientBody {
 
 impl Drop for ClientBody {
     fn drop(&mut self) {
-        // Nobody polls a body that has ended before it began, nor one that answers a HEAD.
-        let has_ended = self.is_end_stream();
-        if let Some(record) = &mut self.record
-            && (has_ended || record.method == Method::HEAD)
-        {
-            record.complete();
+        let is_handed_over = self.is_handed_over();
+        if let Some(mut record) = self.record.take() {
+            if is_handed_over {
+                record.complete();
+            }
+            if let Some(under_way) = record.under_way.take() {
+                self.stage.answer_begins_to_leave(under_way);
+            }
         }
         self.stage.call_ends();
     }

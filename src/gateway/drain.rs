@@ -46,7 +46,7 @@ impl Drain {
         self.phase.subscribe()
     }
 
-    /// A call begins; it must be followed by [`Drain::call_ended`].
+    /// A call begins; it must be followed by [`Drain::call_ended`] once its answer has left.
     pub(super) fn call_began(&self) {
         self.calls.fetch_add(1, Relaxed);
     }

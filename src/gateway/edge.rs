@@ -6,7 +6,7 @@
 
 use std::{convert::Infallible, net::IpAddr, sync::Arc};
 
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
@@ -84,8 +84,8 @@ pub(super) async fn serve(
             let (thread, peer) = (&*connection.thread, connection.peer);
             match route {
                 Route::LegacyCall => legacy_call(thread, head, body, peer, &mut record).await,
-                Route::ModernCall => modern_call(thread, head, body, peer, &mut record).await,
-                _ => plain_http(thread, head, body, peer, &mut record).await,
+                Route::ModernCall => modern_call(&connection, head, body, &mut record).await,
+                _ => plain_http(&connection, head, body, &mut record).await,
             }
         }
     };
@@ -101,6 +101,8 @@ pub(super) async fn serve(
     if gateway.drain.phase() != Phase::Serving || connection.is_surplus {
         close(&mut answer);
     }
+    // What the backend speaks says nothing of what this connection does.
+    *answer.version_mut() = Version::HTTP_11;
     record.status = Some(answer.status());
     let stage = Arc::clone(&connection.stage);
     Ok(answer.map(|answered| ClientBody::new(answered, Some(record), stage)))

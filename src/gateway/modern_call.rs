@@ -1,7 +1,6 @@
 //! The call of a modern client, and plain HTTP where it is forwarded.
 
 use std::{
-    net::IpAddr,
     sync::{Arc, OnceLock},
     time::Instant,
 };
@@ -14,11 +13,11 @@ use super::{
     call::{Outgoing, WholeAnswer, admit, refuse_encoding},
     client_body::{Answered, Streamed},
     config::PlainHttp,
+    edge::Connection,
     error::{self, Failure},
     forwarded,
     record::CallRecord,
     request_body::{PassedBody, read_whole},
-    thread::Thread,
 };
 use crate::{
     backend::{Answer, Backend, CallBody},
@@ -29,13 +28,12 @@ use crate::{
 
 /// A modern call: streamed to a modern backend, translated for a legacy one.
 pub(super) async fn modern_call(
-    thread: &Thread,
+    connection: &Connection,
     mut head: request::Parts,
     body: Incoming,
-    peer: Option<IpAddr>,
     record: &mut CallRecord,
 ) -> Result<Response<Answered>, Failure> {
-    let gateway = &*thread.gateway;
+    let gateway = &*connection.thread.gateway;
     let (index, backend) = gateway
         .backend_for(
             gateway.deployment_for_modern().map(|env| &**env),
@@ -48,16 +46,15 @@ pub(super) async fn modern_call(
         Dialect::Legacy => gateway.deployment_for_modern(),
     };
     record.digest = env.map(|env| env.digest);
-    let code = gateway.code(&mut head.headers, peer, env.is_none());
+    let code = gateway.code(&mut head.headers, connection.peer, env.is_none());
     let instance = gateway
         .instance(index, env, code)
         .map_err(Failure::with_unread_body)?;
     let call = Place {
-        thread,
+        connection,
         backend,
         instance: &instance,
         env: env.map(|env| &**env),
-        peer,
     };
     match backend.dialect {
         Dialect::Modern => call
@@ -70,13 +67,12 @@ pub(super) async fn modern_call(
 
 /// A request that is no facet call, streamed to a modern backend where the configuration says so.
 pub(super) async fn plain_http(
-    thread: &Thread,
+    connection: &Connection,
     mut head: request::Parts,
     body: Incoming,
-    peer: Option<IpAddr>,
     record: &mut CallRecord,
 ) -> Result<Response<Answered>, Failure> {
-    let gateway = &*thread.gateway;
+    let gateway = &*connection.thread.gateway;
     let no_route = || {
         let message = "no such route: post an envelope to /, or send X-Unisave-Request with POST /{facet}/{method}";
         Failure::new(ErrorNumber::NoRoute, message).with_unread_body()
@@ -91,16 +87,15 @@ pub(super) async fn plain_http(
         return Err(no_route());
     }
     record.backend = Some(Arc::clone(backend));
-    let code = gateway.code(&mut head.headers, peer, env.is_none());
+    let code = gateway.code(&mut head.headers, connection.peer, env.is_none());
     let instance = gateway
         .instance(index, env, code)
         .map_err(Failure::with_unread_body)?;
     let call = Place {
-        thread,
+        connection,
         backend,
         instance: &instance,
         env: env.map(|env| &**env),
-        peer,
     };
     call.stream(head, body, record)
         .await
@@ -109,11 +104,10 @@ pub(super) async fn plain_http(
 
 /// Where a call is going.
 struct Place<'a> {
-    thread: &'a Thread,
+    connection: &'a Connection,
     backend: &'a Backend,
     instance: &'a Arc<Instance>,
     env: Option<&'a HotEnv>,
-    peer: Option<IpAddr>,
 }
 
 impl Place<'_> {
@@ -124,11 +118,12 @@ impl Place<'_> {
         body: Incoming,
         record: &mut CallRecord,
     ) -> Result<Response<Answered>, Failure> {
-        let gateway = &*self.thread.gateway;
+        let gateway = &*self.connection.thread.gateway;
         let deadline = Instant::now() + gateway.config.request_timeout;
         record.decoded = head.headers.contains_key(headers::X_UNISAVE_REQUEST);
         let fault = Arc::new(OnceLock::new());
-        let body = PassedBody::new(body, gateway.body_limits(), Arc::clone(&fault))?;
+        let stage = Arc::clone(&self.connection.stage);
+        let body = PassedBody::new(body, gateway.body_limits(), Arc::clone(&fault), stage)?;
         let lease = admit(gateway, self.instance, deadline, record).await?;
 
         headers::streamed_request(&mut head.headers);
@@ -137,11 +132,11 @@ impl Place<'_> {
         *request.uri_mut() = origin_form(&head.uri);
         *request.headers_mut() = head.headers;
         *request.version_mut() = Version::HTTP_11;
-        forwarded::add(request.headers_mut(), &record.ids, self.peer);
+        forwarded::add(request.headers_mut(), &record.ids, self.connection.peer);
         let affinity = self.instance.affinity();
         let upstream = &self.backend.upstream;
         let sent = upstream
-            .send(&self.thread.pool, affinity, request, deadline)
+            .send(&self.connection.thread.pool, affinity, request, deadline)
             .await;
         let sent = sent.map_err(|failure| {
             record.member.clone_from(&failure.member);
@@ -166,6 +161,7 @@ impl Place<'_> {
                 .map_err(|_| error::answer_timed_out())?
                 .map_err(error::bad_answer)?;
             let execution = record.answered(body.len());
+            record.keep(held);
             let whole = WholeAnswer::new(head, body, execution);
             return if whole.is_facet_answer() && record.decoded {
                 whole.modern_pruned(record)
@@ -186,7 +182,7 @@ impl Place<'_> {
         body: Incoming,
         record: &mut CallRecord,
     ) -> Result<Response<Answered>, Failure> {
-        let gateway = &*self.thread.gateway;
+        let gateway = &*self.connection.thread.gateway;
         let kind = head
             .headers
             .get(headers::X_UNISAVE_REQUEST)
@@ -223,16 +219,17 @@ impl Place<'_> {
         let call = Outgoing::post("/", headers, envelope)?;
         let whole = call
             .exchange(
-                self.thread,
+                &self.connection.thread,
                 self.backend,
                 self.instance,
-                self.peer,
+                self.connection.peer,
                 deadline,
                 &mut held,
                 record,
             )
             .await?;
         drop(lease);
+        record.keep(held);
         let prune = gateway.prunes(self.env);
         if whole.is_facet_answer() {
             whole.legacy_to_modern(prune, record)

@@ -6,8 +6,9 @@ use std::{
 };
 
 use http::{Method, StatusCode, request};
+use percent_encoding::{CONTROLS, utf8_percent_encode};
 
-use super::{access_log, client_body::StreamError, forwarded::Ids, state::Gateway};
+use super::{access_log, budget::Held, client_body::StreamError, forwarded::Ids, state::Gateway};
 use crate::{
     backend::{Backend, Sent},
     env::EnvDigest,
@@ -46,8 +47,35 @@ pub(super) struct CallRecord {
     pub(super) status: Option<StatusCode>,
     pub(super) outcome: CallOutcome,
     pub(super) error: Option<ErrorNumber>,
+    pub(super) under_way: Option<UnderWay>,
     sent_at: Option<Instant>,
     completed: bool,
+}
+
+/// What lasts until a call's answer has left the gateway, not only been handed to the connection: a
+/// slow reader's answer takes memory, and holds up the end.
+#[derive(Debug)]
+pub(super) struct UnderWay {
+    gateway: Arc<Gateway>,
+    held: Option<Held>,
+}
+
+impl UnderWay {
+    fn begin(gateway: &Arc<Gateway>) -> Self {
+        gateway.drain.call_began();
+        Self {
+            gateway: Arc::clone(gateway),
+            held: None,
+        }
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        // Given back before the call has ended: then nothing of it is left.
+        self.held = None;
+        self.gateway.drain.call_ended();
+    }
 }
 
 impl CallRecord {
@@ -57,7 +85,6 @@ impl CallRecord {
         head: &request::Parts,
         peer: Option<std::net::IpAddr>,
     ) -> Box<Self> {
-        gateway.drain.call_began();
         gateway.metrics.calls_in_flight.inc();
         Box::new(Self {
             gateway: Arc::clone(gateway),
@@ -65,7 +92,8 @@ impl CallRecord {
             began: Instant::now(),
             client,
             method: head.method.clone(),
-            path: head.uri.path().to_owned(),
+            // Raw bytes beyond ASCII could steer the terminal of whoever reads the log.
+            path: utf8_percent_encode(head.uri.path(), CONTROLS).to_string(),
             peer,
             ids: Ids::of(&head.headers),
             digest: None,
@@ -80,6 +108,7 @@ impl CallRecord {
             status: None,
             outcome: CallOutcome::ClientGone,
             error: None,
+            under_way: Some(UnderWay::begin(gateway)),
             sent_at: None,
             completed: false,
         })
@@ -106,6 +135,13 @@ impl CallRecord {
             .upstream_seconds
             .observe(execution.as_secs_f64());
         execution
+    }
+
+    /// These bytes are in memory until the answer has left.
+    pub(super) fn keep(&mut self, held: Held) {
+        if let Some(under_way) = &mut self.under_way {
+            under_way.held = Some(held);
+        }
     }
 
     /// Bytes of the answer's body were handed to the client's connection.
@@ -160,6 +196,5 @@ impl Drop for CallRecord {
         if let Some(log) = &self.gateway.access_log {
             access_log::write(log, self);
         }
-        self.gateway.drain.call_ended();
     }
 }

@@ -13,7 +13,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
-use super::budget::Held;
+use super::{budget::Held, socket::Stage};
 use crate::{
     backend::BoxError,
     facet::{CallError, ErrorNumber},
@@ -118,6 +118,7 @@ pub(super) struct PassedBody {
     limits: BodyLimits,
     timer: Pin<Box<Sleep>>,
     fault: Arc<OnceLock<BodyFault>>,
+    stage: Arc<Stage>,
 }
 
 impl PassedBody {
@@ -125,6 +126,7 @@ impl PassedBody {
         body: Incoming,
         limits: BodyLimits,
         fault: Arc<OnceLock<BodyFault>>,
+        stage: Arc<Stage>,
     ) -> Result<Self, BodyFault> {
         if body.size_hint().lower() > limits.bytes {
             return Err(BodyFault::TooLong {
@@ -138,6 +140,7 @@ impl PassedBody {
             limits,
             timer,
             fault,
+            stage,
         })
     }
 
@@ -145,6 +148,15 @@ impl PassedBody {
         // The first fault is the one that counts.
         let fault = *self.fault.get_or_init(|| fault);
         Poll::Ready(Some(Err(CallError::from(fault).into())))
+    }
+}
+
+impl Drop for PassedBody {
+    fn drop(&mut self) {
+        // The backend answered before it had all of the call, and wants no more of it.
+        if !self.body.is_end_stream() && self.fault.get().is_none() {
+            self.stage.linger();
+        }
     }
 }
 

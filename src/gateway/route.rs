@@ -20,6 +20,10 @@ pub(super) enum Route {
 }
 
 pub(super) fn route(head: &request::Parts) -> Route {
+    // A tunnel is nothing that a gateway of calls opens, whatever its headers say.
+    if head.method == Method::CONNECT {
+        return Route::PlainHttp;
+    }
     if is_modern(&head.headers) {
         return Route::ModernCall;
     }
@@ -58,6 +62,7 @@ mod tests {
         assert_eq!(of("POST", "http://game.test/", false), Route::LegacyCall);
         assert_eq!(of("POST", "/", true), Route::ModernCall);
         assert_eq!(of("POST", "/F/M", true), Route::ModernCall);
+        assert_eq!(of("CONNECT", "game.test:80", true), Route::PlainHttp);
         assert_eq!(of("GET", "/health", false), Route::Health);
         assert_eq!(of("GET", "/health", true), Route::ModernCall);
         assert_eq!(of("HEAD", "/metrics", false), Route::Metrics);
@@ -66,6 +71,7 @@ mod tests {
             ("POST", "/F/M"),
             ("POST", "/health"),
             ("PUT", "/"),
+            ("CONNECT", "game.test:80"),
         ] {
             assert_eq!(of(method, uri, false), Route::PlainHttp, "{method} {uri}");
         }

@@ -17,13 +17,14 @@ use std::{
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpStream, UnixStream},
     time::{Instant, Sleep, sleep_until},
 };
 
-use super::Config;
+use super::{Config, record::UnderWay};
 
 /// How long a connection that is closed before its request was read goes on reading: closed at
 /// once, the kernel would reset it and the client could lose the answer that says why.
@@ -62,6 +63,9 @@ pub(super) struct Stage {
     /// A [`WaitsFor`] in the lowest two bits, above it how often that has changed.
     state: AtomicU32,
     lingers: AtomicBool,
+    /// Calls whose answers are written but haven't left; more than one only where requests are
+    /// pipelined.
+    leaving: Mutex<Vec<UnderWay>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +85,15 @@ impl Stage {
     /// The answer has been handed over whole.
     pub(super) fn call_ends(&self) {
         self.enter(WaitsFor::NextRequest);
+    }
+
+    /// The answer is on its way to the socket: its call goes on until nothing is left to write.
+    pub(super) fn answer_begins_to_leave(&self, call: UnderWay) {
+        self.leaving.lock().push(call);
+    }
+
+    fn answers_have_left(&self) {
+        self.leaving.lock().clear();
     }
 
     /// The connection will close with some of its request unread.
@@ -282,7 +295,9 @@ impl AsyncWrite for ClientSocket {
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // A socket has no buffer of its own to flush.
+        // A socket has no buffer of its own to flush, and hyper flushes it only once its own is
+        // empty.
+        self.stage.answers_have_left();
         Poll::Ready(Ok(()))
     }
 

@@ -221,9 +221,11 @@ impl Gateway {
         peer: Option<IpAddr>,
         env_is_the_clients: bool,
     ) -> Option<HeaderValue> {
-        let code = headers.get(X_UNISAVE_INITIALIZATION_RECIPE_URL)?;
+        let code = headers.get(X_UNISAVE_INITIALIZATION_RECIPE_URL)?.clone();
         if env_is_the_clients || self.trusts(peer) {
-            return Some(code.clone());
+            // A second one would reach a worker that was chosen by the first alone.
+            headers.insert(X_UNISAVE_INITIALIZATION_RECIPE_URL, code.clone());
+            return Some(code);
         }
         headers.remove(X_UNISAVE_INITIALIZATION_RECIPE_URL);
         self.metrics.dropped_headers_total.inc();

@@ -18,6 +18,10 @@ use crate::env::EnvKey;
 /// Instances that the table holds: more than the connections that can use them at once by default.
 const MAX_INSTANCES: usize = 16_384;
 
+/// Bytes of envs and codes that the table holds. An env is a few hundred bytes, so this is not the
+/// bound that usually counts; a client could send a different one of a megabyte with each call.
+const MAX_BYTES: usize = 256 << 20;
+
 /// How long an instance that nobody calls is kept, with its env in memory.
 const IDLE: Duration = Duration::from_secs(600);
 
@@ -38,6 +42,8 @@ pub struct Instance {
     env: Option<Arc<HotEnv>>,
     affinity: Option<u64>,
     pub(super) admission: Admission,
+    /// What it takes of the table's bytes.
+    bytes: usize,
     /// Seconds since the table began.
     last_used: AtomicU64,
     table_began: Instant,
@@ -74,14 +80,50 @@ pub struct TableFull;
 #[derive(Debug)]
 pub struct Table {
     began: Instant,
-    instances: Mutex<LruCache<InstanceKey, Arc<Instance>>>,
+    instances: Mutex<Instances>,
+}
+
+#[derive(Debug)]
+struct Instances {
+    by_key: LruCache<InstanceKey, Arc<Instance>>,
+    /// Of all of them.
+    bytes: usize,
+}
+
+impl Instances {
+    fn put(&mut self, key: InstanceKey, instance: Arc<Instance>) {
+        self.bytes += instance.bytes;
+        self.by_key.put(key, instance);
+    }
+
+    fn pop(&mut self, key: &InstanceKey) {
+        if let Some(instance) = self.by_key.pop(key) {
+            self.bytes -= instance.bytes;
+        }
+    }
+
+    /// Lets go of idle ones until there is room for another of so many bytes, or for it alone.
+    fn make_room(&mut self, bytes: usize) -> Result<(), TableFull> {
+        while self.by_key.len() >= MAX_INSTANCES
+            || self.bytes.saturating_add(bytes) > MAX_BYTES && !self.by_key.is_empty()
+        {
+            let mut oldest = self.by_key.iter().rev().take(64);
+            let idle = oldest.find(|(_, instance)| is_idle(instance));
+            let idle = idle.map(|(key, _)| key.clone()).ok_or(TableFull)?;
+            self.pop(&idle);
+        }
+        Ok(())
+    }
 }
 
 impl Default for Table {
     fn default() -> Self {
         Self {
             began: Instant::now(),
-            instances: Mutex::new(LruCache::unbounded()),
+            instances: Mutex::new(Instances {
+                by_key: LruCache::unbounded(),
+                bytes: 0,
+            }),
         }
     }
 }
@@ -101,21 +143,13 @@ impl Table {
         limits: impl FnOnce() -> CallLimits,
     ) -> Result<Arc<Instance>, TableFull> {
         let mut instances = self.instances.lock();
-        match instances.get(key) {
+        match instances.by_key.get(key) {
             Some(instance) if instance.has_env(env) => return Ok(Arc::clone(instance)),
             Some(_) => return Ok(Arc::new(self.make(key, env, limits()))),
             None => {}
         }
-        if instances.len() >= MAX_INSTANCES {
-            let idle = instances
-                .iter()
-                .rev()
-                .take(64)
-                .find(|(_, instance)| is_idle(instance));
-            let idle = idle.map(|(key, _)| key.clone()).ok_or(TableFull)?;
-            instances.pop(&idle);
-        }
         let instance = Arc::new(self.make(key, env, limits()));
+        instances.make_room(instance.bytes)?;
         instances.put(key.clone(), Arc::clone(&instance));
         Ok(instance)
     }
@@ -133,6 +167,8 @@ impl Table {
             env: env.cloned(),
             affinity,
             admission: Admission::new(limits),
+            bytes: env.map_or(0, |env| env.env.memory())
+                + key.code.as_ref().map_or(0, HeaderValue::len),
             last_used: AtomicU64::new(self.began.elapsed().as_secs()),
             table_began: self.began,
         }
@@ -146,7 +182,10 @@ impl Table {
             is_idle(instance)
                 && now.saturating_sub(instance.last_used.load(Relaxed)) > IDLE.as_secs()
         };
-        let stale = instances.iter().filter(|(_, instance)| is_stale(instance));
+        let stale = instances
+            .by_key
+            .iter()
+            .filter(|(_, instance)| is_stale(instance));
         let stale: Vec<_> = stale.map(|(key, _)| key.clone()).collect();
         for key in stale {
             instances.pop(&key);
@@ -156,7 +195,7 @@ impl Table {
     /// How many instances there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.instances.lock().len()
+        self.instances.lock().by_key.len()
     }
 
     /// Whether there is none.
@@ -183,7 +222,7 @@ fn first_eight(hash: blake3::Hash) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::env::{DigestKey, EnvString};
+    use crate::env::{DigestKey, Env, EnvString};
 
     fn hot(text: &str) -> Arc<HotEnv> {
         let digests = DigestKey::from_secret(&[7; 32]).unwrap();
@@ -220,6 +259,30 @@ mod tests {
         assert!(!Arc::ptr_eq(&first, &other));
         assert_ne!(first.affinity(), other.affinity());
         assert_eq!(table.len(), 2);
+    }
+
+    #[test]
+    fn large_envs_make_room_for_one_another_but_for_those_in_use() {
+        let table = Table::default();
+        let digests = DigestKey::from_secret(&[7; 32]).unwrap();
+        let large = |number: u8| {
+            let env = Env::from_variables([("A", vec![number + 1; 8 << 20])]).unwrap();
+            Arc::new(HotEnv::new(env, &digests).unwrap())
+        };
+        let call = |env: &Arc<HotEnv>| table.instance(&key(env, None), Some(env), limits);
+        let in_use: Vec<_> = (0..30)
+            .map(|number| call(&large(number)).unwrap())
+            .collect();
+        for number in 30..34 {
+            drop(call(&large(number)).unwrap());
+        }
+        assert_eq!(table.len(), MAX_BYTES / (8 << 20) - 1);
+        let first = call(&large(0)).unwrap();
+        assert!(Arc::ptr_eq(&first, &in_use[0]));
+        let last = call(&large(34)).unwrap();
+        assert_eq!(call(&large(35)).unwrap_err(), TableFull);
+        drop(last);
+        assert!(call(&large(35)).is_ok());
     }
 
     #[test]

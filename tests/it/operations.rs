@@ -332,3 +332,12 @@ fn explain_shows_what_an_env_is() {
         assert!(json.is_ok(), "{json:?}: {}", finished.stdout);
     }
 }
+
+#[test]
+fn a_path_cant_steer_the_terminal_of_who_reads_the_log() {
+    let gateway = Gateway::before(&[&backend().url()], "");
+    gateway.get("/a\u{9b}31m\u{2028}").assert_error(404, 1106);
+    gateway.wait_stdout("the path, escaped", |log| {
+        log.contains(" GET /a%C2%9B31m%E2%80%A8 404 ")
+    });
+}

@@ -138,6 +138,8 @@ impl Members {
             });
             handed_over
         };
+        // Those before it may wait for other members than it would take.
+        self.serve_waiting();
         handed_over.await.map_err(|_| AcquireError::NoneLeft)
     }
 
@@ -171,8 +173,9 @@ impl Members {
         })
     }
 
-    /// Hands free members to those who wait.
-    fn serve_waiting(self: &Arc<Self>) {
+    /// Hands free members to those who wait. A member that comes back after its back-off or a good
+    /// probe tells nobody, so this is to be called every second or so, too.
+    pub(super) fn serve_waiting(self: &Arc<Self>) {
         let mut served = Vec::new();
         let mut waiting = self.waiting.lock();
         let mut passed_over = VecDeque::new();
@@ -247,5 +250,57 @@ impl Drop for MemberLease {
             self.member.in_flight.fetch_sub(1, Relaxed);
         }
         self.members.serve_waiting();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::upstream::member::Address;
+
+    fn two_one_at_a_time() -> Arc<Members> {
+        let members = Arc::new(Members::new(Balance::LeastRequests, Some(1)));
+        let found = [1, 2].map(|port| Found {
+            address: Address::Tcp(([127, 0, 0, 1], port).into()),
+            host: HeaderValue::from_static("h"),
+        });
+        members.replace(&found);
+        members
+    }
+
+    #[tokio::test]
+    async fn a_member_that_comes_back_serves_who_waited_longest() {
+        let members = two_one_at_a_time();
+        let tried = Tried::default();
+        let all = members.all();
+        all[0].unwell.store(true, Relaxed);
+        let busy = members.acquire(None, &tried).await.unwrap();
+        let mut first = acquiring(&members);
+        assert!(poll_now(&mut first).await.is_none());
+        all[0].unwell.store(false, Relaxed);
+        // The newcomer finds it free, but stands behind the one who waits.
+        let mut second = acquiring(&members);
+        assert!(poll_now(&mut second).await.is_none());
+        let served = poll_now(&mut first).await.unwrap().unwrap();
+        assert_eq!(served.member_id(), all[0].id);
+        drop(busy);
+        assert!(poll_now(&mut second).await.unwrap().is_ok());
+    }
+
+    type Acquiring = std::pin::Pin<Box<dyn Future<Output = Result<MemberLease, AcquireError>>>>;
+
+    fn acquiring(members: &Arc<Members>) -> Acquiring {
+        let members = Arc::clone(members);
+        Box::pin(async move { members.acquire(None, &Tried::default()).await })
+    }
+
+    async fn poll_now(acquiring: &mut Acquiring) -> Option<Result<MemberLease, AcquireError>> {
+        std::future::poll_fn(|cx| {
+            std::task::Poll::Ready(match acquiring.as_mut().poll(cx) {
+                std::task::Poll::Ready(done) => Some(done),
+                std::task::Poll::Pending => None,
+            })
+        })
+        .await
     }
 }

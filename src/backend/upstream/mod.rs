@@ -129,6 +129,7 @@ impl Upstream {
         let counting = async {
             loop {
                 self.count_members();
+                self.members.serve_waiting();
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         };
@@ -302,4 +303,37 @@ fn host_of(url: &UpstreamUrl) -> HeaderValue {
         UpstreamUrl::Unix(_) => "localhost".to_owned(),
     };
     HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("localhost"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering::Relaxed;
+
+    use super::*;
+    use crate::telemetry::Labels;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_is_served_when_a_member_comes_back() {
+        let config = "name = \"b\"\nframework = \"0.10.2\"\n\
+                      urls = [\"http://127.0.0.1:1\", \"http://127.0.0.1:2\"]";
+        let config = toml::from_str(config).unwrap();
+        let metrics = Arc::new(Metrics::new(&Labels::default()).unwrap());
+        let upstream = Upstream::new(&config, metrics);
+        let members = upstream.members.all();
+        members[0].unwell.store(true, Relaxed);
+        let tried = Tried::default();
+        let _busy = upstream.members.acquire(None, &tried).await.unwrap();
+        let comes_back = async {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            members[0].unwell.store(false, Relaxed);
+            tokio::time::sleep(Duration::from_secs(2)).await;
+        };
+        let served = tokio::select! {
+            biased;
+            served = upstream.members.acquire(None, &tried) => served.unwrap(),
+            () = upstream.tend() => unreachable!("the watch never ends"),
+            () = comes_back => panic!("nobody told who waits"),
+        };
+        assert_eq!(served.member_id(), members[0].id);
+    }
 }

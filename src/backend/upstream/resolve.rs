@@ -3,7 +3,7 @@
 //! A name that stands for several addresses stands for as many members: behind a headless service
 //! each worker is told apart, which affinity needs.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{collections::HashSet, net::IpAddr, sync::Arc, time::Duration};
 
 use tokio::{net::lookup_host, time::timeout};
 
@@ -51,6 +51,9 @@ pub(super) async fn refresh(backend: &str, urls: &[UpstreamUrl], members: &Arc<M
             (None, UpstreamUrl::Unix(_)) => {}
         }
     }
+    // Two names of one worker must not make it two members: it would run calls for both.
+    let mut seen = HashSet::new();
+    found.retain(|found| seen.insert(found.address.clone()));
     let before = members.all();
     let same = before.len() == found.len()
         && found
@@ -100,4 +103,21 @@ async fn look_up(
         host: member.host.clone(),
     })
     .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::Balance;
+
+    #[tokio::test]
+    async fn two_names_of_one_address_are_one_member() {
+        let urls = ["http://localhost:1", "http://127.0.0.1:1"];
+        let urls: Vec<UpstreamUrl> = urls.iter().map(|url| url.parse().unwrap()).collect();
+        let members = Arc::new(Members::new(Balance::LeastRequests, Some(1)));
+        refresh("b", &urls, &members).await;
+        let all = members.all();
+        let addresses: HashSet<_> = all.iter().map(|member| &member.address).collect();
+        assert_eq!((addresses.len(), all.is_empty()), (all.len(), false));
+    }
 }

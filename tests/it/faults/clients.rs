@@ -245,3 +245,31 @@ fn a_connection_too_many_is_told_so() {
         client.call(&legacy()).assert_returned("1");
     }
 }
+
+/// An answer that no socket's buffers hold.
+fn large() -> Vec<Step> {
+    vec![ok(&format!("\"{}\"", "x".repeat(9 << 20)))]
+}
+
+#[test]
+fn an_answer_counts_as_held_until_its_client_has_taken_it() {
+    let backend = Backend::start(vec![large()]);
+    let gateway = Gateway::before(&[&backend.url()], "");
+    let held = || gateway.metrics().sum("envgate_body_bytes_held");
+    let mut client = Client::connect(&gateway);
+    client.send(legacy().bytes());
+    client
+        .wire
+        .find(b"HTTP/1.1 200", Some(Instant::now() + DEADLINE))
+        .unwrap_or_else(|_| panic!("no answer begins"));
+    assert!(held() > Some(9e6), "{:?}", held());
+    client.read();
+    eventually("nothing is held", || (held() == Some(0.0)).then_some(()));
+    client.send(legacy().bytes());
+    client
+        .wire
+        .find(b"HTTP/1.1 200", Some(Instant::now() + DEADLINE))
+        .unwrap_or_else(|_| panic!("no answer begins"));
+    drop(client);
+    eventually("nothing is held", || (held() == Some(0.0)).then_some(()));
+}

@@ -116,3 +116,22 @@ fn a_second_sigterm_ends_at_once() {
     gateway.terminate();
     gateway.wait_exit(Duration::from_secs(10));
 }
+
+#[test]
+fn an_answer_that_its_client_still_reads_is_finished() {
+    let large = format!("\"{}\"", "x".repeat(9 << 20));
+    let backend = Backend::start(vec![vec![ok(&large)]]);
+    let patient = "[gateway]\nshutdown_grace = \"60s\"";
+    let mut gateway = Gateway::before(&[&backend.url()], patient);
+    let mut client = Client::connect(&gateway);
+    client.send(call().bytes());
+    let begun = client
+        .wire
+        .find(b"HTTP/1.1 200", Some(Instant::now() + DEADLINE));
+    assert!(begun.is_ok(), "no answer begins");
+    gateway.terminate();
+    // Longer than connections get to write out what is left once the gateway closes.
+    std::thread::sleep(Duration::from_secs(3));
+    client.read().assert_returned(&large);
+    assert_eq!(gateway.wait_exit(DEADLINE).code(), Some(0));
+}

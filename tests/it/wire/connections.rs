@@ -151,3 +151,22 @@ fn plain_http_isnt_forwarded_to_a_legacy_backend() {
     get(&gateway, "/a/page").assert_error(404, 1106);
     assert!(backend.seen().is_empty());
 }
+
+#[test]
+fn a_backend_of_http_1_0_is_none_of_the_clients_business() {
+    let old = |body: &str| {
+        let length = body.len();
+        Step::Raw(format!("HTTP/1.0 200 OK\r\nContent-Length: {length}\r\n\r\n{body}").into())
+    };
+    let backend = Backend::start(vec![vec![old(&ok_modern("1")), Step::Close]]);
+    let gateway = Gateway::before(&[&backend.url()], "");
+    let mut client = Client::connect(&gateway);
+    for call in [Call::legacy("A=1"), Call::modern(), Call::legacy("A=1")] {
+        let answer = client.call(&call);
+        assert!(
+            answer.start.starts_with("HTTP/1.1 200 "),
+            "{}",
+            answer.start
+        );
+    }
+}

@@ -1,6 +1,6 @@
 //! Headers that the gateway sets, keeps, extends or makes (CONTRACT 3).
 
-use crate::harness::{Backend, Call, Gateway, Message, matches, ok};
+use crate::harness::{Backend, Call, Client, Gateway, Message, matches, ok};
 
 /// What the backend sees of a legacy call and of a modern one with these headers.
 #[track_caller]
@@ -159,5 +159,23 @@ fn a_translated_call_loses_what_its_new_body_makes_untrue() {
     ] {
         assert!(legacy.all(name).is_empty(), "{name}: {:?}", legacy.headers);
         assert_eq!(modern.all(name).len(), 1, "{name}: {:?}", modern.headers);
+    }
+}
+
+#[test]
+fn one_recipe_is_forwarded_the_one_that_the_instance_is_known_by() {
+    let backend = Backend::start(vec![vec![ok("1")]]);
+    let gateway = Gateway::before(&[&backend.url()], "");
+    for call in [Call::legacy("A=1\n"), Call::modern()] {
+        let mut client = Client::connect(&gateway);
+        let name = "X-Unisave-Initialization-Recipe-Url";
+        let recipes = format!("{name}: http://code/1\r\n{name}: http://code/2\r\n");
+        let body = call.body();
+        client.send(call.head(&format!("{recipes}Content-Length: {}\r\n", body.len())) + &body);
+        assert_eq!(client.read().status(), 200);
+    }
+    for seen in backend.seen() {
+        let recipes = seen.message.all("x-unisave-initialization-recipe-url");
+        assert_eq!(recipes, ["http://code/1"]);
     }
 }

@@ -1,6 +1,6 @@
 //! Which backend a call goes to, and what no backend can do.
 
-use crate::harness::{Backend, Call, Gateway, Setup, ok};
+use crate::harness::{Backend, Call, Client, Gateway, Setup, ok};
 
 #[test]
 fn the_first_backend_whose_conditions_hold_serves() {
@@ -89,4 +89,18 @@ fn another_kind_of_request_is_a_modern_backends_to_answer() {
         backend.seen()[0].message.all("x-unisave-request"),
         ["Scheduler"]
     );
+}
+
+#[test]
+fn no_header_makes_a_tunnel_a_call() {
+    let backend = Backend::start(vec![vec![ok("1")]]);
+    let gateway = Gateway::before(&[&backend.url()], "[gateway]\nplain_http = \"forward\"");
+    for marked in ["X-Unisave-Request: Facet\r\n", ""] {
+        let mut client = Client::connect(&gateway);
+        client.send(format!(
+            "CONNECT game.test:80 HTTP/1.1\r\nHost: game.test:80\r\n{marked}\r\n"
+        ));
+        client.read().assert_error(404, 1106);
+    }
+    assert!(backend.seen().is_empty());
 }
