@@ -27,7 +27,7 @@ const KNOWN_TEXTS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4095);
 
 /// Bytes of those texts: an env is a few hundred bytes, so this is not the bound that usually
 /// counts.
-const KNOWN_TEXT_BYTES: usize = 32 << 20;
+const KNOWN_TEXT_BYTES: usize = 8 << 20;
 
 /// How long a text that nobody sends is kept: it holds a tenant's secrets.
 const KNOWN_FOR: Duration = Duration::from_secs(600);

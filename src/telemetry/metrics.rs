@@ -4,25 +4,18 @@
 //! that an existing dashboard keeps working: CONTRACT 8) and `envgate_*`. Labels come from small
 //! closed sets; no label grows with the number of envs.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use parking_lot::Mutex;
 use prometheus::{
-    Counter, Encoder, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 
-use super::system::{self, CpuSamples};
+use super::{
+    system,
+    worker_metrics::{Labels, SystemMetrics, WorkerMetrics},
+};
 use crate::facet::{Dialect, ErrorNumber};
-
-/// What the reference's labels say of this gateway; empty ones are left out.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Labels {
-    /// `WORKER_ENVIRONMENT_ID`.
-    pub environment: Option<String>,
-    /// `WORKER_BACKEND_ID`.
-    pub backend: Option<String>,
-}
 
 /// Who called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,25 +132,6 @@ pub struct Metrics {
     pub unrepresentable_variables: IntGauge,
     /// Access-log lines that found no room.
     pub access_log_dropped_total: IntCounter,
-}
-
-#[derive(Debug)]
-struct WorkerMetrics {
-    requests: IntCounter,
-    duration_seconds: Counter,
-    response_bytes: IntCounter,
-}
-
-#[derive(Debug)]
-struct SystemMetrics {
-    started: Instant,
-    cpu_seconds: Counter,
-    cpu_utilization: [(Gauge, Duration); 2],
-    memory_bytes: Gauge,
-    network_rx: Counter,
-    network_tx: Counter,
-    uptime: Counter,
-    samples: Mutex<CpuSamples>,
 }
 
 const BACKENDS: [Option<Dialect>; 3] = [None, Some(Dialect::Legacy), Some(Dialect::Modern)];
@@ -340,102 +314,6 @@ impl Metrics {
         let mut text = Vec::with_capacity(16 * 1024);
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok((text, prometheus::TEXT_FORMAT))
-    }
-}
-
-impl WorkerMetrics {
-    fn new(r: &Registry, labels: &Labels) -> Result<Self, prometheus::Error> {
-        let opts = |name, help| labels.on(Opts::new(name, help));
-        let this = Self {
-            requests: IntCounter::with_opts(opts(
-                "worker_requests_total",
-                "Total number of performed execution requests",
-            ))?,
-            duration_seconds: Counter::with_opts(opts(
-                "worker_request_duration_seconds_total",
-                "Total number of seconds spent running execution requests",
-            ))?,
-            response_bytes: IntCounter::with_opts(opts(
-                "worker_request_response_bytes_total",
-                "Size of all execution responses in bytes",
-            ))?,
-        };
-        r.register(Box::new(this.requests.clone()))?;
-        r.register(Box::new(this.duration_seconds.clone()))?;
-        r.register(Box::new(this.response_bytes.clone()))?;
-        Ok(this)
-    }
-}
-
-impl SystemMetrics {
-    fn new(r: &Registry, labels: &Labels) -> Result<Self, prometheus::Error> {
-        let gauge = |opts: Opts| -> Result<Gauge, prometheus::Error> {
-            let gauge = Gauge::with_opts(labels.on(opts))?;
-            r.register(Box::new(gauge.clone()))?;
-            Ok(gauge)
-        };
-        let counter = |name, help| -> Result<Counter, prometheus::Error> {
-            let counter = Counter::with_opts(labels.on(Opts::new(name, help)))?;
-            r.register(Box::new(counter.clone()))?;
-            Ok(counter)
-        };
-        let window = |name| {
-            let help = "CPU utilization over a window, in cores";
-            gauge(Opts::new("worker_cpu_utilization", help).const_label("window", name))
-        };
-        Ok(Self {
-            started: Instant::now(),
-            cpu_seconds: counter(
-                "worker_cpu_usage_seconds_total",
-                "CPU time used, in seconds",
-            )?,
-            cpu_utilization: [
-                (window("1m")?, Duration::from_secs(60)),
-                (window("5m")?, Duration::from_secs(300)),
-            ],
-            memory_bytes: gauge(Opts::new(
-                "worker_memory_usage_bytes",
-                "Memory in use, in bytes",
-            ))?,
-            network_rx: counter("worker_network_rx_bytes_total", "Bytes received over IP")?,
-            network_tx: counter("worker_network_tx_bytes_total", "Bytes sent over IP")?,
-            uptime: counter("worker_uptime_seconds", "Seconds since the start")?,
-            samples: Mutex::new(CpuSamples::new(system::cpu_seconds())),
-        })
-    }
-
-    fn read(&self) {
-        advance(&self.cpu_seconds, system::cpu_seconds());
-        let samples = self.samples.lock();
-        for (gauge, window) in &self.cpu_utilization {
-            gauge.set(samples.utilization(*window));
-        }
-        drop(samples);
-        self.memory_bytes.set(system::memory_bytes());
-        let (received, sent) = system::network_octets();
-        advance(&self.network_rx, received);
-        advance(&self.network_tx, sent);
-        advance(&self.uptime, self.started.elapsed().as_secs_f64());
-    }
-}
-
-/// Brings a counter up to a total that something else counts.
-fn advance(counter: &Counter, total: f64) {
-    counter.inc_by((total - counter.get()).max(0.0));
-}
-
-impl Labels {
-    fn on(&self, mut opts: Opts) -> Opts {
-        let labels = [
-            ("environment", &self.environment),
-            ("backend", &self.backend),
-        ];
-        for (name, value) in labels {
-            if let Some(value) = value.as_deref().filter(|value| !value.is_empty()) {
-                opts = opts.const_label(name, value);
-            }
-        }
-        opts
     }
 }
 

@@ -9,8 +9,10 @@ mod line_writer;
 mod logs;
 mod metrics;
 mod system;
+mod worker_metrics;
 
 pub use limiter::Limiter;
 pub use line_writer::LineWriter;
 pub use logs::{Config, Format, init};
-pub use metrics::{CallOutcome, Client, Labels, Metrics};
+pub use metrics::{CallOutcome, Client, Metrics};
+pub use worker_metrics::Labels;

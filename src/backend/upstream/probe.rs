@@ -1,7 +1,8 @@
 //! Active probes: `GET /health` of every member.
 //!
 //! A member that answers something other than 200 wants no calls (a C# worker that needs a restart
-//! says 503), so it is out until a probe is answered with 200 again.
+//! says 503), so it is out until a probe is answered with 200 again. One that doesn't answer in time
+//! is busy, and to take it out would only move its load.
 
 use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -14,7 +15,11 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{connect::connect, member::Member, members::Members};
+use super::{
+    connect::{ConnectError, connect},
+    member::Member,
+    members::Members,
+};
 use crate::{backend::CallBody, backend::exchange, facet::Pieces};
 
 /// How long a member may take to say how it is.
@@ -33,23 +38,37 @@ pub(super) async fn all(backend: &str, members: &Members) {
         let Ok((member, health)) = probe else {
             continue;
         };
-        let was_unwell = member.unwell.swap(health.is_err(), Relaxed);
         match health {
-            Ok(()) if was_unwell => tracing::info!(backend, %member, "a member is well again"),
-            Err(reason) if !was_unwell => {
-                tracing::warn!(backend, %member, reason, "a member is unwell and is taken out");
+            Health::Well => {
+                if member.unwell.swap(false, Relaxed) {
+                    tracing::info!(backend, %member, "a member is well again");
+                }
             }
-            _ => {}
+            Health::Unwell(reason) => {
+                if !member.unwell.swap(true, Relaxed) {
+                    tracing::warn!(backend, %member, reason, "a member is unwell and is taken out");
+                }
+            }
+            Health::Busy => tracing::debug!(backend, %member, "a member is too busy to say"),
         }
     }
 }
 
-/// Whether a member says that it is well; else why not.
-async fn ask(member: &Member) -> Result<(), String> {
+/// What a probe tells of a member.
+enum Health {
+    Well,
+    Unwell(String),
+    /// It didn't answer in time: it stays what it was.
+    Busy,
+}
+
+async fn ask(member: &Member) -> Health {
     let deadline = Instant::now() + PROBE_TIMEOUT;
-    let mut link = connect(member, deadline)
-        .await
-        .map_err(|_| "no connection".to_owned())?;
+    let mut link = match connect(member, deadline).await {
+        Ok(link) => link,
+        Err(ConnectError::Unreachable(error)) => return Health::Unwell(error.to_string()),
+        Err(ConnectError::Busy(_) | ConnectError::Exhausted(_)) => return Health::Busy,
+    };
     let mut request = Request::new(CallBody::whole(Pieces::default()));
     *request.method_mut() = Method::GET;
     *request.uri_mut() = http::Uri::from_static("/health");
@@ -57,9 +76,9 @@ async fn ask(member: &Member) -> Result<(), String> {
     headers.insert(header::HOST, member.host.clone());
     headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     match timeout_at(deadline, exchange::send(&mut link, request)).await {
-        Ok(Ok(answer)) if answer.status() == StatusCode::OK => Ok(()),
-        Ok(Ok(answer)) => Err(format!("status {}", answer.status().as_u16())),
-        Ok(Err(_)) => Err("no answer".to_owned()),
-        Err(_) => Err("no answer in time".to_owned()),
+        Ok(Ok(answer)) if answer.status() == StatusCode::OK => Health::Well,
+        Ok(Ok(answer)) => Health::Unwell(format!("status {}", answer.status().as_u16())),
+        Ok(Err(_)) => Health::Unwell("no answer".to_owned()),
+        Err(_) => Health::Busy,
     }
 }
