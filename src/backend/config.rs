@@ -1,6 +1,6 @@
 //! One `[[backend]]` table of the configuration.
 
-use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
+use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::{Deserialize, Deserializer, de};
@@ -142,7 +142,7 @@ pub enum UpstreamUrl {
         port: u16,
     },
     /// The path of a Unix socket.
-    Unix(std::path::PathBuf),
+    Unix(PathBuf),
 }
 
 /// Why a text isn't the URL of a member.
@@ -150,17 +150,20 @@ pub enum UpstreamUrl {
 #[error("not a member's URL; write http://host:port or unix:/path")]
 pub struct UpstreamUrlError;
 
+/// The absolute path in a `unix:/path` or `unix:///path`.
+#[must_use]
+pub fn unix_path(text: &str) -> Option<PathBuf> {
+    let path = text.strip_prefix("unix:")?;
+    let path = path.strip_prefix("//").unwrap_or(path);
+    path.starts_with('/').then(|| path.into())
+}
+
 impl FromStr for UpstreamUrl {
     type Err = UpstreamUrlError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if let Some(path) = text.strip_prefix("unix:") {
-            let path = path.strip_prefix("//").unwrap_or(path);
-            return if path.starts_with('/') {
-                Ok(Self::Unix(path.into()))
-            } else {
-                Err(UpstreamUrlError)
-            };
+        if text.starts_with("unix:") {
+            return unix_path(text).map(Self::Unix).ok_or(UpstreamUrlError);
         }
         let uri: http::Uri = text.parse().map_err(|_| UpstreamUrlError)?;
         let plain = uri.scheme_str() == Some("http")

@@ -12,12 +12,14 @@ mod config;
 mod exchange;
 mod link;
 mod pool;
+mod stream;
 mod upstream;
 
 pub use body::{BoxError, CallBody};
-pub use config::{Balance, Config, Kind, UpstreamUrl, UpstreamUrlError, When};
+pub use config::{Balance, Config, Kind, UpstreamUrl, UpstreamUrlError, When, unix_path};
 pub use exchange::{Answer, AnswerBody, AnswerError, SendError};
 pub use pool::Pool;
+pub use stream::Stream;
 pub use upstream::{SendFailure, Sent, Upstream};
 
 use std::sync::Arc;

@@ -12,6 +12,8 @@ use std::{
 use bytesize::ByteSize;
 use serde::{Deserialize, Deserializer, de};
 
+use crate::backend;
+
 /// Where the gateway listens and what it puts up with.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default, expecting = "a table")]
@@ -120,13 +122,10 @@ impl FromStr for ListenAddr {
     type Err = ListenAddrError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if let Some(path) = text.strip_prefix("unix:") {
-            let path = path.strip_prefix("//").unwrap_or(path);
-            return if path.starts_with('/') {
-                Ok(Self::Unix(path.into()))
-            } else {
-                Err(ListenAddrError)
-            };
+        if text.starts_with("unix:") {
+            return backend::unix_path(text)
+                .map(Self::Unix)
+                .ok_or(ListenAddrError);
         }
         text.parse().map(Self::Tcp).map_err(|_| ListenAddrError)
     }

@@ -80,14 +80,11 @@ pub(super) async fn serve(
     let mut record = CallRecord::begin(gateway, client, &head, connection.peer);
     let answer = match room(&connection) {
         Err(failure) => Err(failure),
-        Ok(()) => {
-            let (thread, peer) = (&*connection.thread, connection.peer);
-            match route {
-                Route::LegacyCall => legacy_call(thread, head, body, peer, &mut record).await,
-                Route::ModernCall => modern_call(&connection, head, body, &mut record).await,
-                _ => plain_http(&connection, head, body, &mut record).await,
-            }
-        }
+        Ok(()) => match route {
+            Route::LegacyCall => legacy_call(&connection, head, body, &mut record).await,
+            Route::ModernCall => modern_call(&connection, head, body, &mut record).await,
+            _ => plain_http(&connection, head, body, &mut record).await,
+        },
     };
     let mut answer = answer.unwrap_or_else(|failure| {
         let unread = failure.body_unread && has_body;

@@ -2,8 +2,8 @@
 //!
 //! The way of a call through these files: `server` accepts, `threads` gives the connection to a
 //! thread, `socket` keeps its time, `edge` sees the request first, `route` says what it is,
-//! `call` (a legacy client's) or `modern_call` (a modern one's) takes it to a backend and its
-//! answer back, `error` answers what fails, `client_body` hands the answer out, `record` remembers
+//! `call` (a legacy client's) or `modern_call` (a modern one's) takes it to its `destination` and
+//! the `whole_answer` back, `error` answers what fails, `client_body` hands the answer out, `record` remembers
 //! it for the metrics and the `access_log`.
 //!
 //! Invariants: a request stays on the thread that read its first byte; every wait has a deadline;
@@ -16,6 +16,7 @@ mod call;
 mod client_body;
 mod config;
 mod deployment;
+mod destination;
 mod drain;
 mod edge;
 mod error;
@@ -30,6 +31,7 @@ mod socket;
 mod state;
 mod thread;
 mod threads;
+mod whole_answer;
 
 pub use config::{AccessLog, Config, ListenAddr, ListenAddrError, PlainHttp, Prune, TrustedPeer};
 pub use listener::ListenError;

@@ -20,22 +20,15 @@ use std::{
 use parking_lot::Mutex;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpStream, UnixStream},
     time::{Instant, Sleep, sleep_until},
 };
 
 use super::{Config, record::UnderWay};
+use crate::backend::Stream;
 
 /// How long a connection that is closed before its request was read goes on reading: closed at
 /// once, the kernel would reset it and the client could lose the answer that says why.
 const LINGER: Duration = Duration::from_secs(5);
-
-/// A connected client of either family.
-#[derive(Debug)]
-pub(super) enum ClientStream {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
 
 /// How long a client may take.
 #[derive(Debug, Clone, Copy)]
@@ -127,7 +120,7 @@ impl Stage {
 
 /// The socket and its clock.
 pub(super) struct ClientSocket {
-    stream: ClientStream,
+    stream: Stream,
     stage: Arc<Stage>,
     patience: Patience,
     timer: Pin<Box<Sleep>>,
@@ -138,7 +131,7 @@ pub(super) struct ClientSocket {
 }
 
 impl ClientSocket {
-    pub(super) fn new(stream: ClientStream, stage: Arc<Stage>, patience: Patience) -> Self {
+    pub(super) fn new(stream: Stream, stage: Arc<Stage>, patience: Patience) -> Self {
         let timer = Box::pin(sleep_until(Instant::now() + patience.first_byte));
         Self {
             stream,
@@ -185,17 +178,6 @@ impl ClientSocket {
         }
     }
 
-    fn poll_read_stream(
-        &mut self,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match &mut self.stream {
-            ClientStream::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
-            ClientStream::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
-        }
-    }
-
     /// Passes a write's result on, or ends it where the client has taken nothing for too long.
     fn sent<T>(
         &mut self,
@@ -225,7 +207,7 @@ impl ClientSocket {
         let mut scratch = [0; 8192];
         loop {
             let mut buffer = ReadBuf::new(&mut scratch);
-            match self.poll_read_stream(cx, &mut buffer) {
+            match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
                 Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
                     if Instant::now() >= deadline {
                         return Poll::Ready(());
@@ -246,7 +228,7 @@ impl AsyncRead for ClientSocket {
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         let before = buffer.filled().len();
-        if let Poll::Ready(result) = this.poll_read_stream(cx, buffer) {
+        if let Poll::Ready(result) = Pin::new(&mut this.stream).poll_read(cx, buffer) {
             if buffer.filled().len() > before {
                 this.stage.bytes_came();
             }
@@ -270,10 +252,7 @@ impl AsyncWrite for ClientSocket {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
-        let result = match &mut this.stream {
-            ClientStream::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
-            ClientStream::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
-        };
+        let result = Pin::new(&mut this.stream).poll_write(cx, bytes);
         this.sent(cx, result)
     }
 
@@ -283,15 +262,12 @@ impl AsyncWrite for ClientSocket {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
-        let result = match &mut this.stream {
-            ClientStream::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-            ClientStream::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-        };
+        let result = Pin::new(&mut this.stream).poll_write_vectored(cx, slices);
         this.sent(cx, result)
     }
 
     fn is_write_vectored(&self) -> bool {
-        true
+        self.stream.is_write_vectored()
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -304,10 +280,7 @@ impl AsyncWrite for ClientSocket {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if this.lingering_until.is_none() {
-            ready!(match &mut this.stream {
-                ClientStream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
-                ClientStream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
-            })?;
+            ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
         }
         if this.stage.lingers.load(Relaxed) {
             ready!(this.poll_linger(cx));

@@ -25,10 +25,11 @@ use super::{
     drain::Phase,
     edge::{self, Connection},
     listener::Accepted,
-    socket::{ClientSocket, ClientStream, Patience, Stage},
+    socket::{ClientSocket, Patience, Stage},
     state::Gateway,
     thread::Thread,
 };
+use crate::backend::Stream;
 
 /// How long connections may take to write out what is on its way once the gateway closes.
 const CLOSING: Duration = Duration::from_secs(1);
@@ -179,11 +180,9 @@ async fn closing(phase: &mut watch::Receiver<Phase>) {
     }
 }
 
-fn register(accepted: Accepted) -> io::Result<(ClientStream, Option<IpAddr>)> {
+fn register(accepted: Accepted) -> io::Result<(Stream, Option<IpAddr>)> {
     Ok(match accepted {
-        Accepted::Tcp(stream, peer) => {
-            (ClientStream::Tcp(TcpStream::from_std(stream)?), Some(peer))
-        }
-        Accepted::Unix(stream) => (ClientStream::Unix(UnixStream::from_std(stream)?), None),
+        Accepted::Tcp(stream, peer) => (Stream::Tcp(TcpStream::from_std(stream)?), Some(peer)),
+        Accepted::Unix(stream) => (Stream::Unix(UnixStream::from_std(stream)?), None),
     })
 }

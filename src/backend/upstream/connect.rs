@@ -8,7 +8,7 @@ use tokio::{
 };
 
 use super::member::{Address, Member};
-use crate::backend::link::{Link, Stream};
+use crate::backend::{Stream, link::Link};
 
 /// How long a member may take to accept: two retransmissions of a lost SYN (after 1 s and 3 s)
 /// fit in, on a loaded network.
