@@ -2,8 +2,6 @@
 
 use http::HeaderValue;
 
-use super::headers::visible_ascii;
-
 /// Whether a client's request id is kept (CONTRACT 3): `[A-Za-z0-9._-]{1,128}`.
 #[must_use]
 pub fn request_id_is_valid(id: &[u8]) -> bool {
@@ -65,11 +63,44 @@ impl TraceParent {
     /// The header to send.
     #[must_use]
     pub fn to_header(&self) -> HeaderValue {
-        visible_ascii(format!(
-            "00-{:032x}-{:016x}-{:02x}",
-            self.trace_id, self.span_id, self.flags
-        ))
+        let mut text = [b'-'; 55];
+        let (version, rest) = text.split_at_mut(2);
+        version.fill(b'0');
+        let (_, rest) = rest.split_at_mut(1);
+        let (trace, rest) = rest.split_at_mut(32);
+        write_hex(trace, self.trace_id);
+        let (_, rest) = rest.split_at_mut(1);
+        let (span, rest) = rest.split_at_mut(16);
+        write_hex(span, self.span_id.into());
+        let (_, flags) = rest.split_at_mut(1);
+        write_hex(flags, self.flags.into());
+        digits_and_dashes(&text)
     }
+}
+
+/// A request id of the gateway's own making: 32 hex digits.
+#[must_use]
+pub fn made_request_id(number: u128) -> HeaderValue {
+    let mut text = [0; 32];
+    write_hex(&mut text, number);
+    digits_and_dashes(&text)
+}
+
+/// The lowest digits of a number, lower-case, as many as there is room for.
+fn write_hex(room: &mut [u8], mut number: u128) {
+    for digit in room.iter_mut().rev() {
+        let value = (number & 0xF) as u8;
+        *digit = if value < 10 {
+            b'0' + value
+        } else {
+            b'a' + value - 10
+        };
+        number >>= 4;
+    }
+}
+
+fn digits_and_dashes(text: &[u8]) -> HeaderValue {
+    HeaderValue::from_bytes(text).unwrap_or(HeaderValue::from_static(""))
 }
 
 /// So many lower-case hex digits as a number.

@@ -84,7 +84,8 @@ impl<'a> Destination<'a> {
         deadline: Instant,
         record: &mut CallRecord,
     ) -> Result<Sent, SendFailure> {
-        forwarded::add(request.headers_mut(), &record.ids, self.connection.peer);
+        let peer = self.connection.peer_value.as_ref();
+        forwarded::add(request.headers_mut(), &record.ids, peer);
         let pool = &self.connection.thread.pool;
         let affinity = self.instance.affinity();
         let sent = self

@@ -35,6 +35,8 @@ pub(super) struct Connection {
     pub(super) thread: Arc<Thread>,
     /// `None` behind a Unix socket.
     pub(super) peer: Option<IpAddr>,
+    /// The same, as backends are told.
+    pub(super) peer_value: Option<HeaderValue>,
     pub(super) stage: Arc<Stage>,
     /// It is one connection too many: its first request is told so.
     pub(super) is_surplus: bool,

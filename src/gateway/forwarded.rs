@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use crate::facet::trace::{TraceParent, request_id_is_valid};
+use crate::facet::trace::{TraceParent, made_request_id, request_id_is_valid};
 
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -27,7 +27,9 @@ impl Ids {
         let kept = headers
             .get(X_REQUEST_ID)
             .filter(|id| request_id_is_valid(id.as_bytes()));
-        let request = kept.cloned().unwrap_or_else(|| hex(fastrand::u128(..)));
+        let request = kept
+            .cloned()
+            .unwrap_or_else(|| made_request_id(fastrand::u128(..)));
         let mut parents = headers.get_all(TRACEPARENT).iter();
         let parent = match (parents.next(), parents.next()) {
             (Some(only), None) => TraceParent::parse(only.as_bytes()),
@@ -53,7 +55,7 @@ impl Ids {
 }
 
 /// Adds the gateway's headers to those that pass. `peer` is `None` behind a Unix socket.
-pub(super) fn add(headers: &mut HeaderMap, ids: &Ids, peer: Option<IpAddr>) {
+pub(super) fn add(headers: &mut HeaderMap, ids: &Ids, peer: Option<&HeaderValue>) {
     headers.insert(X_REQUEST_ID, ids.request.clone());
     headers.insert(TRACEPARENT, ids.span.to_header());
     if !ids.is_child {
@@ -73,8 +75,16 @@ pub(super) fn add(headers: &mut HeaderMap, ids: &Ids, peer: Option<IpAddr>) {
     }
 }
 
-fn append_peer(headers: &mut HeaderMap, peer: IpAddr) {
-    let peer = peer.to_canonical().to_string();
+/// How a client's address is told to backends; written once a connection.
+pub(super) fn peer_value(peer: IpAddr) -> Option<HeaderValue> {
+    HeaderValue::try_from(peer.to_canonical().to_string()).ok()
+}
+
+fn append_peer(headers: &mut HeaderMap, peer: &HeaderValue) {
+    if !headers.contains_key(X_FORWARDED_FOR) {
+        headers.insert(X_FORWARDED_FOR, peer.clone());
+        return;
+    }
     let mut chain = Vec::new();
     for earlier in headers.get_all(X_FORWARDED_FOR) {
         chain.extend_from_slice(earlier.as_bytes());
@@ -84,10 +94,6 @@ fn append_peer(headers: &mut HeaderMap, peer: IpAddr) {
     if let Ok(value) = HeaderValue::from_maybe_shared(bytes::Bytes::from(chain)) {
         headers.insert(X_FORWARDED_FOR, value);
     }
-}
-
-fn hex(id: u128) -> HeaderValue {
-    HeaderValue::try_from(format!("{id:032x}")).unwrap_or(HeaderValue::from_static("0"))
 }
 
 #[cfg(test)]
@@ -114,11 +120,8 @@ mod tests {
         ]);
         headers.append("x-forwarded-for", HeaderValue::from_static("10.0.0.2"));
         let ids = Ids::of(&headers);
-        add(
-            &mut headers,
-            &ids,
-            Some("::ffff:127.0.0.1".parse().unwrap()),
-        );
+        let peer = peer_value("::ffff:127.0.0.1".parse().unwrap());
+        add(&mut headers, &ids, peer.as_ref());
         assert_eq!(headers.get_all("x-forwarded-for").iter().count(), 1);
         assert_eq!(headers["x-forwarded-for"], "10.0.0.1, 10.0.0.2, 127.0.0.1");
         assert_eq!(headers["x-forwarded-proto"], "https");

@@ -24,6 +24,7 @@ use tokio::{
 use super::{
     drain::Phase,
     edge::{self, Connection},
+    forwarded,
     listener::Accepted,
     socket::{ClientSocket, Patience, Stage},
     state::Gateway,
@@ -152,6 +153,7 @@ async fn serve(thread: Arc<Thread>, assigned: Assigned, _open: OpenConnection) {
     let connection = Arc::new(Connection {
         thread,
         peer,
+        peer_value: peer.and_then(forwarded::peer_value),
         stage,
         is_surplus: assigned.is_surplus,
     });
