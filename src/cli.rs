@@ -22,8 +22,8 @@ Examples:
   envgate check-config /etc/envgate/envgate.toml
   envgate explain game.env";
 
-/// An env-keyed gateway: reads the environment out of a legacy call, finds the backend that runs
-/// with it, and speaks the new API to it.
+/// An env-keyed gateway: reads the environment out of a legacy call, chooses the pool and worker
+/// for it, and speaks that worker's dialect.
 #[derive(Debug, Parser)]
 #[command(
     name = "envgate",

@@ -20,7 +20,7 @@ pub use config::{Balance, Config, Kind, UpstreamUrl, UpstreamUrlError, When, uni
 pub use exchange::{Answer, AnswerBody, AnswerError, SendError};
 pub use pool::Pool;
 pub use stream::Stream;
-pub use upstream::{SendFailure, Sent, Upstream};
+pub use upstream::{Sent, Upstream};
 
 use std::sync::Arc;
 

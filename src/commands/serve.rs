@@ -62,6 +62,12 @@ async fn serve(config: Config, ready_file: Option<&Path>) -> anyhow::Result<()> 
         admission: config.admission,
         metrics,
     };
+    let names = config.backends.iter().map(|backend| backend.name.as_str());
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        backends = names.collect::<Vec<_>>().join(", "),
+        "starting"
+    );
     let server = Server::bind(setup)?;
     let listen = server
         .addresses()
@@ -76,7 +82,7 @@ async fn serve(config: Config, ready_file: Option<&Path>) -> anyhow::Result<()> 
         };
         return Ok(server.run(|| file.write()).await?);
     }
-    Ok(server.run(|| {}).await?)
+    Ok(server.run(|| Ok(())).await?)
 }
 
 /// The gateway's own variables, the system's too, but `ENVGATE_*` (CONTRACT 6).
@@ -151,18 +157,19 @@ struct ReadyFile {
 }
 
 impl ReadyFile {
-    fn write(&self) {
-        if let Err(error) = self.try_write() {
-            tracing::error!(path = %self.path.display(), %error, "the ready file can't be written");
-        }
-    }
-
     /// Never half a file: it is written beside its place and moved there.
-    fn try_write(&self) -> io::Result<()> {
+    fn write(&self) -> io::Result<()> {
         let listen: Vec<String> = self.listen.iter().map(ToString::to_string).collect();
         let line = serde_json::json!({ "listen": listen }).to_string();
         let beside = self.path.with_extension("partial");
-        fs::write(&beside, line + "\n")?;
-        fs::rename(beside, &self.path)
+        let written =
+            fs::write(&beside, line + "\n").and_then(|()| fs::rename(&beside, &self.path));
+        written.map_err(|error| {
+            let name = self.path.display();
+            io::Error::new(
+                error.kind(),
+                format!("can't write the ready file {name}: {error}"),
+            )
+        })
     }
 }

@@ -61,6 +61,6 @@ pub enum Fallback {
 pub enum Unrepresentable {
     /// It is left out, logged once by name, and counted.
     Skip,
-    /// The env is refused.
+    /// The gateway doesn't start, where a legacy backend would be told the env.
     Refuse,
 }

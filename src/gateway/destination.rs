@@ -14,7 +14,7 @@ use super::{
     whole_answer::WholeAnswer,
 };
 use crate::{
-    backend::{Answer, AnswerBody, Backend, CallBody, SendFailure, Sent},
+    backend::{Answer, AnswerBody, Backend, CallBody, SendError, Sent},
     facet::{ErrorNumber, Pieces},
     instances::{HotEnv, Instance, Lease},
 };
@@ -83,21 +83,17 @@ impl<'a> Destination<'a> {
         mut request: Request<CallBody>,
         deadline: Instant,
         record: &mut CallRecord,
-    ) -> Result<Sent, SendFailure> {
+    ) -> Result<Sent, SendError> {
         let peer = self.connection.peer_value.as_ref();
         forwarded::add(request.headers_mut(), &record.ids, peer);
         let pool = &self.connection.thread.pool;
         let affinity = self.instance.affinity();
-        let sent = self
-            .backend
-            .upstream
-            .send(pool, affinity, request, deadline)
-            .await;
-        match &sent {
-            Ok(sent) => record.sent_to_backend(sent),
-            Err(failure) => record.member.clone_from(&failure.member),
-        }
-        sent
+        let upstream = &self.backend.upstream;
+        let sent = upstream
+            .send(pool, affinity, request, deadline, &mut record.member)
+            .await?;
+        record.sent_to_backend(&sent);
+        Ok(sent)
     }
 
     /// Posts JSON and waits for the whole answer.
@@ -121,9 +117,7 @@ impl<'a> Destination<'a> {
         let json = HeaderValue::from_static("application/json");
         request.headers_mut().insert(header::CONTENT_TYPE, json);
         let sent = self.send(request, deadline, record).await;
-        let Answer { head, body } = sent
-            .map_err(|failure| error::not_sent(failure.error))?
-            .answer;
+        let Answer { head, body } = sent.map_err(error::not_sent)?.answer;
         self.whole(head, body, deadline, (held, record)).await
     }
 

@@ -108,16 +108,13 @@ async fn stream(
     *request.uri_mut() = origin_form(&head.uri);
     *request.headers_mut() = head.headers;
     *request.version_mut() = Version::HTTP_11;
-    let sent = to
-        .send(request, deadline, record)
-        .await
-        .map_err(|failure| {
-            let failure = match fault.get() {
-                Some(fault) => Failure::from(*fault),
-                None => error::not_sent(failure.error),
-            };
-            failure.with_unread_body()
-        })?;
+    let sent = to.send(request, deadline, record).await.map_err(|error| {
+        let failure = match fault.get() {
+            Some(fault) => Failure::from(*fault),
+            None => error::not_sent(error),
+        };
+        failure.with_unread_body()
+    })?;
 
     let Answer { mut head, body } = sent.answer;
     if to.prunes() {

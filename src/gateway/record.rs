@@ -8,7 +8,10 @@ use std::{
 use http::{Method, StatusCode, request};
 use percent_encoding::{CONTROLS, utf8_percent_encode};
 
-use super::{access_log, budget::Held, client_body::StreamError, forwarded::Ids, state::Gateway};
+use super::{
+    access_log, budget::Held, client_body::StreamError, drain::Phase, forwarded::Ids,
+    state::Gateway,
+};
 use crate::{
     backend::{Backend, Sent},
     env::EnvDigest,
@@ -116,7 +119,6 @@ impl CallRecord {
 
     /// The call was written to a member.
     pub(super) fn sent_to_backend(&mut self, sent: &Sent) {
-        self.member = Some(Arc::clone(&sent.member));
         self.sent_at = Some(sent.sent_at);
         self.connecting = sent.connect_wait;
         let waited = self.connecting.as_secs_f64();
@@ -184,7 +186,10 @@ impl CallRecord {
 impl Drop for CallRecord {
     fn drop(&mut self) {
         if !self.completed {
-            self.outcome = CallOutcome::ClientGone;
+            self.outcome = match self.gateway.drain.phase() {
+                Phase::Closing => CallOutcome::CutOff,
+                Phase::Serving | Phase::Draining => CallOutcome::ClientGone,
+            };
         }
         let metrics = &self.gateway.metrics;
         metrics.calls_in_flight.dec();

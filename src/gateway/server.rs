@@ -90,7 +90,7 @@ impl Server {
     ///
     /// # Errors
     /// Where threads or signals can't be had.
-    pub async fn run(self, on_ready: impl FnOnce()) -> Result<(), ServeError> {
+    pub async fn run(self, on_ready: impl FnOnce() -> io::Result<()>) -> Result<(), ServeError> {
         let Self { gateway, listeners } = self;
         let mut signals = Signals::new()?;
         let count = gateway
@@ -111,7 +111,7 @@ impl Server {
         for listener in listeners {
             tasks.spawn(accept(listener, Arc::clone(&gateway), Arc::clone(&workers)));
         }
-        on_ready();
+        on_ready()?;
 
         signals.next().await;
         let grace = gateway.config.shutdown_grace;

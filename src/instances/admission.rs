@@ -23,7 +23,7 @@ use super::{CallLimits, table::Instance};
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AdmissionError {
     /// The queue is full (2000).
-    #[error("the queue of this env is full: {concurrency} calls run and {queue} wait")]
+    #[error("the queue of this env is full (concurrency {concurrency}, queue {queue})")]
     QueueFull {
         /// Calls that run.
         concurrency: NonZeroU32,

@@ -43,6 +43,9 @@ pub enum LogError {
         "log.level isn't a level or a list of directives; write info, or info,envgate::backend=debug"
     )]
     Level(#[source] tracing_subscriber::filter::ParseError),
+    /// A word in it is no level.
+    #[error("log.level has a word that is no level; write info, or info,envgate::backend=debug")]
+    Word,
     /// Something else has set up a log in this process.
     #[error("a log is set up already")]
     Twice(#[source] tracing_subscriber::util::TryInitError),
@@ -54,9 +57,18 @@ impl Config {
     /// # Errors
     /// Where it can't.
     pub fn check(&self) -> Result<(), LogError> {
-        EnvFilter::try_new(&self.level)
-            .map(|_| ())
-            .map_err(LogError::Level)
+        self.filter().map(|_| ())
+    }
+
+    /// A bare word that is no level would be taken for the name of a module, and nothing be logged.
+    fn filter(&self) -> Result<EnvFilter, LogError> {
+        const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+        let is_level = |word: &str| LEVELS.iter().any(|level| level.eq_ignore_ascii_case(word));
+        let mut directives = self.level.split(',').map(str::trim);
+        if directives.any(|word| !word.contains(['=', '[', ':']) && !is_level(word)) {
+            return Err(LogError::Word);
+        }
+        EnvFilter::try_new(&self.level).map_err(LogError::Level)
     }
 }
 
@@ -67,7 +79,7 @@ impl Config {
 pub fn init(config: &Config) -> Result<(), LogError> {
     use tracing_subscriber::util::SubscriberInitExt;
 
-    let filter = EnvFilter::try_new(&config.level).map_err(LogError::Level)?;
+    let filter = config.filter()?;
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(stderr)
@@ -77,4 +89,32 @@ pub fn init(config: &Config) -> Result<(), LogError> {
         Format::Json => lines.json().flatten_event(true).finish().try_init(),
     }
     .map_err(LogError::Twice)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_misspelt_level_is_refused_and_directives_pass() {
+        let check = |level: &str| {
+            Config {
+                level: level.to_owned(),
+                ..Config::default()
+            }
+            .check()
+        };
+        for level in [
+            "info",
+            "WARN",
+            "off",
+            "info,envgate::backend=debug",
+            "envgate=trace, warn",
+        ] {
+            check(level).unwrap();
+        }
+        for level in ["wrn", "", "info,wrn", "envgate=loud"] {
+            assert!(check(level).is_err(), "{level:?}");
+        }
+    }
 }

@@ -57,16 +57,19 @@ pub enum CallOutcome {
     Error,
     /// The client left before its answer was there.
     ClientGone,
+    /// The gateway ended before the answer was there.
+    CutOff,
 }
 
 impl CallOutcome {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Ok,
         Self::Exception,
         Self::Passed,
         Self::Streamed,
         Self::Error,
         Self::ClientGone,
+        Self::CutOff,
     ];
 
     /// Its name in metrics and the access log.
@@ -79,6 +82,7 @@ impl CallOutcome {
             Self::Streamed => "streamed",
             Self::Error => "error",
             Self::ClientGone => "client_gone",
+            Self::CutOff => "cut_off",
         }
     }
 }

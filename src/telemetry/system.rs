@@ -14,7 +14,11 @@ pub(super) fn cpu_seconds() -> f64 {
     {
         return usage;
     }
-    if let Some(nanoseconds) = read_number("/sys/fs/cgroup/cpu/cpuacct.usage") {
+    let version_1 = [
+        "/sys/fs/cgroup/cpu/cpuacct.usage",
+        "/sys/fs/cgroup/cpuacct/cpuacct.usage",
+    ];
+    if let Some(nanoseconds) = version_1.into_iter().find_map(read_number) {
         return nanoseconds * 1e-9;
     }
     read("/proc/self/stat")

@@ -49,29 +49,9 @@ pub struct Upstream {
     metrics: Arc<Metrics>,
 }
 
-/// A call that failed, and the member that it failed at; none where it got to none.
-#[derive(Debug)]
-pub struct SendFailure {
-    /// Why.
-    pub error: SendError,
-    /// The member's address.
-    pub member: Option<Arc<str>>,
-}
-
-impl From<SendError> for SendFailure {
-    fn from(error: SendError) -> Self {
-        Self {
-            error,
-            member: None,
-        }
-    }
-}
-
 /// A call that was sent, and the head of its answer.
 #[derive(Debug)]
 pub struct Sent {
-    /// The address of the member that it was sent to.
-    pub member: Arc<str>,
     /// The answer.
     pub answer: Answer,
     /// When the call was written; its execution counts from here.
@@ -151,17 +131,19 @@ impl Upstream {
     ///
     /// `affinity` names what the members should rather not change: the env with its code. A member
     /// that can't be reached is passed over for the next; once a byte is written there is no next.
+    /// `at` is told the address of each member as the call goes to it.
     /// Dropping the future closes the connection, which cancels the call at the backend.
     ///
     /// # Errors
-    /// [`SendFailure`]; its error's variant says whether anything was sent.
+    /// [`SendError`]; the variant says whether anything was sent.
     pub async fn send(
         &self,
         pool: &Arc<Pool>,
         affinity: Option<u64>,
         mut request: Request<CallBody>,
         deadline: Instant,
-    ) -> Result<Sent, SendFailure> {
+        at: &mut Option<Arc<str>>,
+    ) -> Result<Sent, SendError> {
         let began = Instant::now();
         let deadline = tokio::time::Instant::from_std(deadline);
         let mut tried = Tried::default();
@@ -170,23 +152,18 @@ impl Upstream {
             let lease = match timeout_at(deadline, self.members.acquire(affinity, &tried)).await {
                 Ok(Ok(lease)) => lease,
                 Ok(Err(AcquireError::NoneLeft)) => {
-                    return Err(SendError::Unreachable(last_error).into());
+                    return Err(SendError::Unreachable(last_error));
                 }
-                Ok(Err(AcquireError::Crowded)) => return Err(SendError::Crowded.into()),
-                Err(_) => return Err(SendError::Waited.into()),
+                Ok(Err(AcquireError::Crowded)) => return Err(SendError::Crowded),
+                Err(_) => return Err(SendError::Waited),
             };
-            let name = Arc::clone(lease.member_name());
+            *at = Some(Arc::clone(lease.member_name()));
             request
                 .headers_mut()
                 .insert(header::HOST, lease.host().clone());
             match self.try_member(pool, lease, request, began, deadline).await {
                 Ok(sent) => return Ok(sent),
-                Err(Attempt::Final(error)) => {
-                    return Err(SendFailure {
-                        error,
-                        member: Some(name),
-                    });
-                }
+                Err(Attempt::Final(error)) => return Err(error),
                 Err(Attempt::Next {
                     request: unsent,
                     member,
@@ -235,11 +212,9 @@ impl Upstream {
             match timeout_at(deadline, exchange::send(&mut link, request)).await {
                 Ok(Ok(answer)) => {
                     let (head, incoming) = answer.into_parts();
-                    let name = Arc::clone(lease.member_name());
                     let body = AnswerBody::new(incoming, link, lease, Arc::clone(pool));
                     let connect_wait = sent_at.saturating_duration_since(began);
                     return Ok(Sent {
-                        member: name,
                         answer: Answer { head, body },
                         sent_at,
                         connect_wait,

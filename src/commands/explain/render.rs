@@ -105,7 +105,7 @@ impl Variable {
         let lines: Vec<String> = self.lines.iter().map(usize::to_string).collect();
         let mut notes = Vec::new();
         if self.is_reserved {
-            notes.push(style.warning("reserved: no process gets it from a request"));
+            notes.push(style.warning("reserved: kept from processes, not from upstream workers"));
         }
         if self.lines.len() > 1 {
             notes.push("the last counts".to_owned());

@@ -50,8 +50,8 @@ fn an_env_is_shown_without_its_values() {
     NAME                        VALUE  LINE
     EMPTY                       empty  8
     ENV_TYPE                    set    2
-    LD_PRELOAD                  set    9     reserved: no process gets it from a request
-    MY_OWN                      set    11    reserved: no process gets it from a request
+    LD_PRELOAD                  set    9     reserved: kept from processes, not from upstream workers
+    MY_OWN                      set    11    reserved: kept from processes, not from upstream workers
     TOKEN                       set    3,7   the last counts
     WORKER_REQUEST_CONCURRENCY  set    10
 
