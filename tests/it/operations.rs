@@ -341,3 +341,47 @@ fn a_path_cant_steer_the_terminal_of_who_reads_the_log() {
         log.contains(" GET /a%C2%9B31m%E2%80%A8 404 ")
     });
 }
+
+#[test]
+fn a_call_that_breaks_off_still_names_its_worker_and_who_ended_it() {
+    let far = Backend::start(vec![vec![Step::Hang]]);
+    let config = "[gateway]\naccess_log = \"json\"\nshutdown_grace = \"50ms\"\n";
+    let mut gateway = Gateway::before(&[&far.url()], config);
+    let mut leaves = Client::connect(&gateway);
+    leaves.send(Call::legacy("A=1\n").bytes());
+    far.wait_seen(1);
+    drop(leaves);
+    let member = far.url().trim_start_matches("http://").to_owned();
+    let named = |log: &str, outcome: &str| {
+        log.lines().any(|line| {
+            let outcome = format!("\"outcome\":\"{outcome}\"");
+            line.contains(&outcome) && line.contains(&format!("\"member\":\"{member}\""))
+        })
+    };
+    gateway.wait_stdout("who left", |log| named(log, "client_gone"));
+
+    let mut waits = Client::connect(&gateway);
+    waits.send(Call::legacy("A=1\n").bytes());
+    far.wait_seen(2);
+    gateway.terminate();
+    assert!(gateway.wait_exit(DEADLINE).success());
+    gateway.wait_stdout("what was cut off", |log| named(log, "cut_off"));
+}
+
+#[test]
+fn a_ready_file_that_cant_be_written_ends_it() {
+    let arguments = [
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--ready-file",
+        "/nowhere/ready",
+    ];
+    let finished = run(&arguments, "");
+    assert_eq!(finished.code, Some(1), "{}", finished.stderr);
+    assert!(
+        finished.stderr.contains("/nowhere/ready"),
+        "{}",
+        finished.stderr
+    );
+}
