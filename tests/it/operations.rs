@@ -347,7 +347,7 @@ fn a_call_that_breaks_off_still_names_its_worker_and_who_ended_it() {
     let far = Backend::start(vec![vec![Step::Hang]]);
     let config = "[gateway]\naccess_log = \"json\"\nshutdown_grace = \"50ms\"\n";
     let mut gateway = Gateway::before(&[&far.url()], config);
-    let mut leaves = Client::connect(&gateway);
+    let leaves = Client::connect(&gateway);
     leaves.send(Call::legacy("A=1\n").bytes());
     far.wait_seen(1);
     drop(leaves);
@@ -360,7 +360,7 @@ fn a_call_that_breaks_off_still_names_its_worker_and_who_ended_it() {
     };
     gateway.wait_stdout("who left", |log| named(log, "client_gone"));
 
-    let mut waits = Client::connect(&gateway);
+    let waits = Client::connect(&gateway);
     waits.send(Call::legacy("A=1\n").bytes());
     far.wait_seen(2);
     gateway.terminate();
