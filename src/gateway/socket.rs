@@ -178,7 +178,9 @@ impl ClientSocket {
         }
     }
 
-    /// Passes a write's result on, or ends it where the client has taken nothing for too long.
+    /// Passes a write's result on, or ends it where the client has taken nothing for too long. A byte
+    /// now and then doesn't count: the kernel calls a socket writable only when a third of its buffer
+    /// is free.
     fn sent<T>(
         &mut self,
         cx: &mut Context<'_>,

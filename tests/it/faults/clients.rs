@@ -1,8 +1,13 @@
 //! Clients that leave, dawdle, or are many.
 
-use std::time::{Duration, Instant};
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    thread,
+    time::{Duration, Instant},
+};
 
-use crate::harness::{Backend, Call, Client, DEADLINE, Gateway, Step, eventually, ok};
+use crate::harness::{Address, Backend, Call, Client, DEADLINE, Gateway, Step, eventually, ok};
 
 fn backend() -> Backend {
     Backend::start(vec![vec![ok("1")]])
@@ -272,4 +277,43 @@ fn an_answer_counts_as_held_until_its_client_has_taken_it() {
         .unwrap_or_else(|_| panic!("no answer begins"));
     drop(client);
     eventually("nothing is held", || (held() == Some(0.0)).then_some(()));
+}
+
+/// Asks for an answer that no buffers hold, and takes so many bytes of it every 20 ms. The gateway
+/// ends the connection before the client has it all.
+fn assert_slow_reader_is_cut_off(bytes: usize) {
+    let backend = Backend::start(vec![large()]);
+    let gateway = Gateway::before(&[&backend.url()], "[gateway]\nsend_timeout = \"400ms\"\n");
+    let Address::Tcp(address) = gateway.address() else {
+        panic!("not at a TCP address");
+    };
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    // So small that the kernel tells the gateway of every little that is taken.
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.connect(&(*address).into()).unwrap();
+    let mut client = TcpStream::from(socket);
+    client.write_all(&legacy().bytes()).unwrap();
+    let mut room = vec![0; bytes];
+    let one_is_left = || {
+        // The one that asks is the other.
+        (gateway.metrics().sum("envgate_connections") == Some(1.0)).then_some(())
+    };
+    let until = Instant::now() + DEADLINE;
+    while one_is_left().is_none() {
+        assert!(Instant::now() < until, "the slow reader is still served");
+        if bytes > 0 && client.read(&mut room).is_err() {
+            return;
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn who_takes_no_byte_of_an_answer_is_cut_off() {
+    assert_slow_reader_is_cut_off(0);
+}
+
+#[test]
+fn who_trickles_an_answer_is_cut_off() {
+    assert_slow_reader_is_cut_off(256);
 }
