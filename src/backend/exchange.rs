@@ -138,16 +138,25 @@ fn irregularity(answer: &Response<Incoming>) -> Option<&'static str> {
 pub struct AnswerBody {
     incoming: Incoming,
     link: Option<Link>,
-    lease: MemberLease,
+    endpoint: u64,
+    /// Held until the body is read: it ends with this value.
+    _lease: Option<MemberLease>,
     pool: Arc<Pool>,
 }
 
 impl AnswerBody {
-    pub(super) fn new(incoming: Incoming, link: Link, lease: MemberLease, pool: Arc<Pool>) -> Self {
+    pub(super) fn new(
+        incoming: Incoming,
+        link: Link,
+        endpoint: u64,
+        lease: Option<MemberLease>,
+        pool: Arc<Pool>,
+    ) -> Self {
         Self {
             incoming,
             link: Some(link),
-            lease,
+            endpoint,
+            _lease: lease,
             pool,
         }
     }
@@ -199,7 +208,7 @@ impl AnswerBody {
         if let Some(mut link) = self.link.take()
             && link.is_fresh(cx)
         {
-            self.pool.put(self.lease.member_id(), link);
+            self.pool.put(self.endpoint, link);
         }
     }
 }

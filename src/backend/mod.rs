@@ -9,6 +9,9 @@
 
 mod body;
 mod config;
+mod connect;
+mod deliver;
+mod endpoint;
 mod exchange;
 mod link;
 mod pool;
@@ -17,10 +20,12 @@ mod upstream;
 
 pub use body::{BoxError, CallBody};
 pub use config::{Balance, Config, Kind, UpstreamUrl, UpstreamUrlError, When, unix_path};
+pub use deliver::{Sent, Undelivered};
+pub use endpoint::{Address, Endpoint};
 pub use exchange::{Answer, AnswerBody, AnswerError, SendError};
 pub use pool::Pool;
 pub use stream::Stream;
-pub use upstream::{Sent, Upstream};
+pub use upstream::Upstream;
 
 use std::sync::Arc;
 

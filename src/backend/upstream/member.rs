@@ -2,33 +2,13 @@
 
 use std::{
     fmt,
-    net::SocketAddr,
-    path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize},
-    },
+    sync::atomic::{AtomicBool, AtomicU64, AtomicUsize},
 };
 
 use http::HeaderValue;
 
 use super::outage::Outage;
-
-/// Where a member is reached.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) enum Address {
-    Tcp(SocketAddr),
-    Unix(PathBuf),
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(address) => address.fmt(f),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
-}
+use crate::backend::{Address, Endpoint};
 
 /// An address that a configured URL stands for, and what `Host` says there.
 #[derive(Debug, Clone)]
@@ -40,14 +20,9 @@ pub(super) struct Found {
 /// One worker of a pool.
 #[derive(Debug)]
 pub(super) struct Member {
-    /// Unlike any other member's of this process, also one at the same address before it.
-    pub(super) id: u64,
+    pub(super) endpoint: Endpoint,
     /// What rendezvous hashing knows it by: the same on every replica.
     pub(super) rank_seed: u64,
-    pub(super) address: Address,
-    pub(super) host: HeaderValue,
-    /// Its address, as logs show it.
-    pub(super) name: Arc<str>,
     pub(super) in_flight: AtomicUsize,
     /// The affinity of the call that it was sent last; 0 where it had none.
     pub(super) last_sent: AtomicU64,
@@ -59,19 +34,16 @@ pub(super) struct Member {
 }
 
 impl Member {
-    pub(super) fn new(id: u64, found: Found) -> Self {
-        let name: Arc<str> = found.address.to_string().into();
-        let hash = blake3::hash(name.as_bytes());
+    pub(super) fn new(found: Found) -> Self {
+        let endpoint = Endpoint::new(found.address, found.host);
+        let hash = blake3::hash(endpoint.name.as_bytes());
         let mut seed = [0; 8];
         seed.iter_mut()
             .zip(hash.as_bytes())
             .for_each(|(to, from)| *to = *from);
         Self {
-            id,
+            endpoint,
             rank_seed: u64::from_le_bytes(seed),
-            address: found.address,
-            host: found.host,
-            name,
             in_flight: AtomicUsize::new(0),
             last_sent: AtomicU64::new(0),
             last_turn: AtomicU64::new(0),
@@ -83,6 +55,6 @@ impl Member {
 
 impl fmt::Display for Member {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.name)
+        self.endpoint.fmt(f)
     }
 }

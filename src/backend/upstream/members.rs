@@ -12,7 +12,6 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use http::HeaderValue;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
@@ -36,7 +35,7 @@ impl Tried {
     }
 
     fn has(&self, member: &Member) -> bool {
-        self.0.contains(&member.id)
+        self.0.contains(&member.endpoint.id)
     }
 }
 
@@ -67,8 +66,6 @@ struct Waiter {
     hand_over: oneshot::Sender<MemberLease>,
 }
 
-static NEXT_ID: AtomicU64 = AtomicU64::new(1);
-
 impl Members {
     pub(super) fn new(balance: Balance, limit: Option<usize>) -> Self {
         Self {
@@ -96,10 +93,13 @@ impl Members {
     /// Makes these the members. One whose address stays keeps its calls and its history.
     pub(super) fn replace(self: &Arc<Self>, found: &[Found]) {
         let old = self.set.load();
-        let known: HashMap<_, _> = old.iter().map(|member| (&member.address, member)).collect();
+        let known: HashMap<_, _> = old
+            .iter()
+            .map(|member| (&member.endpoint.address, member))
+            .collect();
         let new = found.iter().map(|found| match known.get(&found.address) {
-            Some(member) if member.host == found.host => Arc::clone(member),
-            _ => Arc::new(Member::new(NEXT_ID.fetch_add(1, Relaxed), found.clone())),
+            Some(member) if member.endpoint.host == found.host => Arc::clone(member),
+            _ => Arc::new(Member::new(found.clone())),
         });
         let new: Vec<_> = new.collect();
         self.set.store(Arc::new(new));
@@ -223,19 +223,6 @@ impl MemberLease {
     pub(super) fn member(&self) -> &Member {
         &self.member
     }
-
-    pub(in crate::backend) fn member_id(&self) -> u64 {
-        self.member.id
-    }
-
-    /// The member's address, as logs show it.
-    pub(in crate::backend) fn member_name(&self) -> &Arc<str> {
-        &self.member.name
-    }
-
-    pub(super) fn host(&self) -> &HeaderValue {
-        &self.member.host
-    }
 }
 
 impl Drop for MemberLease {
@@ -256,13 +243,13 @@ impl Drop for MemberLease {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::upstream::member::Address;
+    use crate::backend::Address;
 
     fn two_one_at_a_time() -> Arc<Members> {
         let members = Arc::new(Members::new(Balance::LeastRequests, Some(1)));
         let found = [1, 2].map(|port| Found {
             address: Address::Tcp(([127, 0, 0, 1], port).into()),
-            host: HeaderValue::from_static("h"),
+            host: http::HeaderValue::from_static("h"),
         });
         members.replace(&found);
         members
@@ -282,7 +269,7 @@ mod tests {
         let mut second = acquiring(&members);
         assert!(poll_now(&mut second).await.is_none());
         let served = poll_now(&mut first).await.unwrap().unwrap();
-        assert_eq!(served.member_id(), all[0].id);
+        assert_eq!(served.member().endpoint.id, all[0].endpoint.id);
         drop(busy);
         assert!(poll_now(&mut second).await.unwrap().is_ok());
     }

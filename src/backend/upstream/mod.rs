@@ -1,12 +1,11 @@
 //! The upstream backend: a pool of workers that something else runs.
 //!
 //! `members` knows who they are and hands out leases, `balance` chooses, `outage` remembers who
-//! refused, `connect` opens sockets, `resolve` and `probe` keep watch. A refused connection takes a
+//! refused, `resolve` and `probe` keep watch. A refused connection takes a
 //! member out, with back-off; a time-out only counts as busy, because another connection to a slow
 //! member makes it slower; the last member is never taken out.
 
 mod balance;
-mod connect;
 mod member;
 mod members;
 mod outage;
@@ -18,19 +17,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{HeaderValue, Request, header};
+use http::{HeaderValue, Request};
 use prometheus::IntCounter;
 use tokio::time::timeout_at;
 
 pub(super) use self::members::MemberLease;
 use self::{
-    connect::ConnectError,
+    member::Member,
     members::{AcquireError, Members, Tried},
 };
 use super::{
-    Answer, AnswerBody, CallBody, Config, Pool, SendError, UpstreamUrl,
-    exchange::{self, Failed},
-    link::Link,
+    CallBody, Config, Pool, SendError, Sent, Undelivered, UpstreamUrl, connect::ConnectError,
+    deliver::deliver,
 };
 use crate::telemetry::Metrics;
 
@@ -47,17 +45,6 @@ pub struct Upstream {
     connects: IntCounter,
     connect_failures: IntCounter,
     metrics: Arc<Metrics>,
-}
-
-/// A call that was sent, and the head of its answer.
-#[derive(Debug)]
-pub struct Sent {
-    /// The answer.
-    pub answer: Answer,
-    /// When the call was written; its execution counts from here.
-    pub sent_at: Instant,
-    /// What the call waited for a member and a connection before.
-    pub connect_wait: Duration,
 }
 
 impl Upstream {
@@ -157,118 +144,43 @@ impl Upstream {
                 Ok(Err(AcquireError::Crowded)) => return Err(SendError::Crowded),
                 Err(_) => return Err(SendError::Waited),
             };
-            *at = Some(Arc::clone(lease.member_name()));
-            request
-                .headers_mut()
-                .insert(header::HOST, lease.host().clone());
-            match self.try_member(pool, lease, request, began, deadline).await {
-                Ok(sent) => return Ok(sent),
-                Err(Attempt::Final(error)) => return Err(error),
-                Err(Attempt::Next {
+            let member = lease.member();
+            let endpoint = &member.endpoint;
+            *at = Some(Arc::clone(endpoint.name()));
+            let connected = |result: Result<(), &ConnectError>| self.connected(member, result);
+            match deliver(pool, endpoint, request, deadline, connected).await {
+                Ok(delivered) => {
+                    let endpoint = endpoint.id;
+                    return Ok(delivered.into_sent(began, endpoint, Some(lease), pool));
+                }
+                Err(Undelivered::Failed(error)) => return Err(error),
+                Err(Undelivered::Unsent {
                     request: unsent,
-                    member,
                     error,
                 }) => {
                     request = *unsent;
-                    tried.add(member);
+                    tried.add(endpoint.id);
                     last_error = error.or(last_error);
                 }
             }
         }
     }
 
-    /// Sends the call over a waiting connection, else over a new one.
-    async fn try_member(
-        &self,
-        pool: &Arc<Pool>,
-        lease: MemberLease,
-        mut request: Request<CallBody>,
-        began: Instant,
-        deadline: tokio::time::Instant,
-    ) -> Result<Sent, Attempt> {
-        let member = lease.member_id();
-        loop {
-            let (mut link, is_new) = match pool.take(member).await {
-                Some(link) => (link, false),
-                None => match self.connect(&lease, deadline).await {
-                    Ok(link) => (link, true),
-                    Err(ConnectError::Exhausted(error)) => {
-                        return Err(Attempt::Final(SendError::Exhausted(error)));
-                    }
-                    Err(_) if tokio::time::Instant::now() >= deadline => {
-                        return Err(Attempt::Final(SendError::Waited));
-                    }
-                    Err(ConnectError::Unreachable(error) | ConnectError::Busy(error)) => {
-                        let request = Box::new(request);
-                        return Err(Attempt::Next {
-                            request,
-                            member,
-                            error: Some(error),
-                        });
-                    }
-                },
-            };
-            let sent_at = Instant::now();
-            match timeout_at(deadline, exchange::send(&mut link, request)).await {
-                Ok(Ok(answer)) => {
-                    let (head, incoming) = answer.into_parts();
-                    let body = AnswerBody::new(incoming, link, lease, Arc::clone(pool));
-                    let connect_wait = sent_at.saturating_duration_since(began);
-                    return Ok(Sent {
-                        answer: Answer { head, body },
-                        sent_at,
-                        connect_wait,
-                    });
-                }
-                Ok(Err(Failed::NotSent(unsent))) if is_new => {
-                    return Err(Attempt::Next {
-                        request: unsent,
-                        member,
-                        error: None,
-                    });
-                }
-                Ok(Err(Failed::NotSent(unsent))) => request = *unsent,
-                Ok(Err(Failed::Sent(error))) => return Err(Attempt::Final(error)),
-                Err(_) => return Err(Attempt::Final(SendError::TimedOut)),
-            }
-        }
-    }
-
-    async fn connect(
-        &self,
-        lease: &MemberLease,
-        deadline: tokio::time::Instant,
-    ) -> Result<Link, ConnectError> {
-        let result = connect::connect(lease.member(), deadline).await;
-        match &result {
-            Ok(_) => {
+    /// Remembers who could be reached and who couldn't.
+    fn connected(&self, member: &Member, result: Result<(), &ConnectError>) {
+        match result {
+            Ok(()) => {
                 self.connects.inc();
-                lease.member().outage.reached(&self.name, lease.member());
+                member.outage.reached(&self.name, member);
             }
             Err(error) => {
                 self.connect_failures.inc();
                 if let ConnectError::Unreachable(error) = error {
-                    lease
-                        .member()
-                        .outage
-                        .refused(&self.name, lease.member(), error);
+                    member.outage.refused(&self.name, member, error);
                 }
             }
         }
-        result
     }
-}
-
-/// What became of a call at one member.
-enum Attempt {
-    /// Nothing was sent: the next member may have it.
-    Next {
-        request: Box<Request<CallBody>>,
-        member: u64,
-        error: Option<std::io::Error>,
-    },
-    /// This is its end.
-    Final(SendError),
 }
 
 /// What `Host` says to a member: its authority, or `localhost` behind a Unix socket.
@@ -309,6 +221,6 @@ mod tests {
             () = upstream.tend() => unreachable!("the watch never ends"),
             () = comes_back => panic!("nobody told who waits"),
         };
-        assert_eq!(served.member_id(), members[0].id);
+        assert_eq!(served.member().endpoint.id, members[0].endpoint.id);
     }
 }

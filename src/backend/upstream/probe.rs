@@ -15,12 +15,15 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{
-    connect::{ConnectError, connect},
-    member::Member,
-    members::Members,
+use super::{member::Member, members::Members};
+use crate::{
+    backend::{
+        CallBody,
+        connect::{ConnectError, connect},
+        exchange,
+    },
+    facet::Pieces,
 };
-use crate::{backend::CallBody, backend::exchange, facet::Pieces};
 
 /// How long a member may take to say how it is.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -64,7 +67,7 @@ enum Health {
 
 async fn ask(member: &Member) -> Health {
     let deadline = Instant::now() + PROBE_TIMEOUT;
-    let mut link = match connect(member, deadline).await {
+    let mut link = match connect(&member.endpoint.address, deadline).await {
         Ok(link) => link,
         Err(ConnectError::Unreachable(error)) => return Health::Unwell(error.to_string()),
         Err(ConnectError::Busy(_) | ConnectError::Exhausted(_)) => return Health::Busy,
@@ -73,7 +76,7 @@ async fn ask(member: &Member) -> Health {
     *request.method_mut() = Method::GET;
     *request.uri_mut() = http::Uri::from_static("/health");
     let headers = request.headers_mut();
-    headers.insert(header::HOST, member.host.clone());
+    headers.insert(header::HOST, member.endpoint.host.clone());
     headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     match timeout_at(deadline, exchange::send(&mut link, request)).await {
         Ok(Ok(answer)) if answer.status() == StatusCode::OK => Health::Well,

@@ -7,12 +7,8 @@ use std::{collections::HashSet, net::IpAddr, sync::Arc, time::Duration};
 
 use tokio::{net::lookup_host, time::timeout};
 
-use super::{
-    host_of,
-    member::{Address, Found},
-    members::Members,
-};
-use crate::backend::UpstreamUrl;
+use super::{host_of, member::Found, members::Members};
+use crate::backend::{Address, UpstreamUrl};
 
 /// How long a name may take; then its members stay what they were.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -56,9 +52,11 @@ pub(super) async fn refresh(backend: &str, urls: &[UpstreamUrl], members: &Arc<M
     found.retain(|found| seen.insert(found.address.clone()));
     let before = members.all();
     let same = before.len() == found.len()
-        && found
-            .iter()
-            .all(|found| before.iter().any(|old| old.address == found.address));
+        && found.iter().all(|found| {
+            before
+                .iter()
+                .any(|old| old.endpoint.address == found.address)
+        });
     if !same {
         tracing::info!(
             backend,
@@ -97,10 +95,12 @@ async fn look_up(
     };
     tracing::warn!(backend, %url, failure, "a member's name can't be resolved; it keeps the addresses it had");
     let all = members.all();
-    let kept = all.iter().filter(|member| member.host == host_header);
+    let kept = all
+        .iter()
+        .filter(|member| member.endpoint.host == host_header);
     kept.map(|member| Found {
-        address: member.address.clone(),
-        host: member.host.clone(),
+        address: member.endpoint.address.clone(),
+        host: member.endpoint.host.clone(),
     })
     .collect()
 }
@@ -117,7 +117,7 @@ mod tests {
         let members = Arc::new(Members::new(Balance::LeastRequests, Some(1)));
         refresh("b", &urls, &members).await;
         let all = members.all();
-        let addresses: HashSet<_> = all.iter().map(|member| &member.address).collect();
+        let addresses: HashSet<_> = all.iter().map(|member| &member.endpoint.address).collect();
         assert_eq!((addresses.len(), all.is_empty()), (all.len(), false));
     }
 }

@@ -1,4 +1,4 @@
-//! Opening a connection to a member.
+//! Opening a connection to a worker.
 
 use std::{io, time::Duration};
 
@@ -7,17 +7,16 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::member::{Address, Member};
-use crate::backend::{Stream, link::Link};
+use super::{Address, Stream, link::Link};
 
-/// How long a member may take to accept: two retransmissions of a lost SYN (after 1 s and 3 s)
+/// How long a worker may take to accept: two retransmissions of a lost SYN (after 1 s and 3 s)
 /// fit in, on a loaded network.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Why there is no connection. Nothing was sent in any case.
 #[derive(Debug)]
 pub(super) enum ConnectError {
-    /// Nobody listens there, or no way leads there: the member is out.
+    /// Nobody listens there, or no way leads there.
     Unreachable(io::Error),
     /// It didn't answer in time, or its queue of connections is full: it counts as busy.
     Busy(io::Error),
@@ -25,9 +24,9 @@ pub(super) enum ConnectError {
     Exhausted(io::Error),
 }
 
-pub(super) async fn connect(member: &Member, deadline: Instant) -> Result<Link, ConnectError> {
+pub(super) async fn connect(address: &Address, deadline: Instant) -> Result<Link, ConnectError> {
     let deadline = deadline.min(Instant::now() + CONNECT_TIMEOUT);
-    let stream = match timeout_at(deadline, open(&member.address)).await {
+    let stream = match timeout_at(deadline, open(address)).await {
         Ok(stream) => stream.map_err(classify)?,
         Err(_) => return Err(ConnectError::Busy(io::ErrorKind::TimedOut.into())),
     };

@@ -1,0 +1,121 @@
+//! One call to one worker: over a connection that waits, else over a new one.
+
+use std::{io, sync::Arc, time::Instant};
+
+use http::{Request, Response, header};
+use hyper::body::Incoming;
+use tokio::time::timeout_at;
+
+use super::{
+    Answer, AnswerBody, CallBody, Endpoint, Pool, SendError,
+    connect::{ConnectError, connect},
+    exchange::{self, Failed},
+    link::Link,
+    upstream::MemberLease,
+};
+
+/// A call that was sent, and the head of its answer.
+#[derive(Debug)]
+pub struct Sent {
+    /// The answer.
+    pub answer: Answer,
+    /// When the call was written; its execution counts from here.
+    pub sent_at: Instant,
+    /// What the call waited for a worker and a connection before.
+    pub connect_wait: std::time::Duration,
+}
+
+/// Why a worker gave no answer.
+pub enum Undelivered {
+    /// Not a byte was written: the call may be sent elsewhere.
+    Unsent {
+        /// The call, to be sent again.
+        request: Box<Request<CallBody>>,
+        /// Why there is no connection; `None` where one was closed before it was used.
+        error: Option<io::Error>,
+    },
+    /// It may not be sent again.
+    Failed(SendError),
+}
+
+/// A call that one worker has begun to answer.
+pub(super) struct Delivered {
+    answer: Response<Incoming>,
+    link: Link,
+    sent_at: Instant,
+}
+
+impl Delivered {
+    /// The answer as its reader gets it; `lease` is held until its body is read.
+    pub(super) fn into_sent(
+        self,
+        began: Instant,
+        endpoint: u64,
+        lease: Option<MemberLease>,
+        pool: &Arc<Pool>,
+    ) -> Sent {
+        let (head, incoming) = self.answer.into_parts();
+        let body = AnswerBody::new(incoming, self.link, endpoint, lease, Arc::clone(pool));
+        Sent {
+            answer: Answer { head, body },
+            sent_at: self.sent_at,
+            connect_wait: self.sent_at.saturating_duration_since(began),
+        }
+    }
+}
+
+/// Sends a call to a worker and waits for the head of its answer, at most until `deadline`.
+/// `connected` is told of each connection that was tried.
+///
+/// Dropping the future closes the connection, which cancels the call at the worker.
+pub(super) async fn deliver(
+    pool: &Pool,
+    endpoint: &Endpoint,
+    mut request: Request<CallBody>,
+    deadline: tokio::time::Instant,
+    connected: impl Fn(Result<(), &ConnectError>),
+) -> Result<Delivered, Undelivered> {
+    request
+        .headers_mut()
+        .insert(header::HOST, endpoint.host.clone());
+    loop {
+        let (mut link, is_new) = match pool.take(endpoint.id).await {
+            Some(link) => (link, false),
+            None => {
+                let link = connect(&endpoint.address, deadline).await;
+                connected(link.as_ref().map(|_| ()));
+                match link {
+                    Ok(link) => (link, true),
+                    Err(ConnectError::Exhausted(error)) => {
+                        return Err(Undelivered::Failed(SendError::Exhausted(error)));
+                    }
+                    Err(_) if tokio::time::Instant::now() >= deadline => {
+                        return Err(Undelivered::Failed(SendError::Waited));
+                    }
+                    Err(ConnectError::Unreachable(error) | ConnectError::Busy(error)) => {
+                        let request = Box::new(request);
+                        let error = Some(error);
+                        return Err(Undelivered::Unsent { request, error });
+                    }
+                }
+            }
+        };
+        let sent_at = Instant::now();
+        match timeout_at(deadline, exchange::send(&mut link, request)).await {
+            Ok(Ok(answer)) => {
+                return Ok(Delivered {
+                    answer,
+                    link,
+                    sent_at,
+                });
+            }
+            Ok(Err(Failed::NotSent(request))) if is_new => {
+                let error = None;
+                return Err(Undelivered::Unsent { request, error });
+            }
+            Ok(Err(Failed::NotSent(unsent))) => request = *unsent,
+            Ok(Err(Failed::Sent(error))) => return Err(Undelivered::Failed(error)),
+            Err(_) => return Err(Undelivered::Failed(SendError::TimedOut)),
+        }
+    }
+}
