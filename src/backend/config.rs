@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// A configured source of instances.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a table")]
 pub struct Config {
     /// Its name in logs, metrics and answers; unique.
@@ -25,8 +25,12 @@ pub struct Config {
     /// What its workers speak; by the framework where it isn't said.
     #[serde(default)]
     pub dialect: Option<Dialect>,
-    /// Its members. A host name that resolves to several addresses is as many members.
+    /// Its members, for `upstream`. A host name that resolves to several addresses is as many
+    /// members.
+    #[serde(default)]
     pub urls: Vec<UpstreamUrl>,
+    #[serde(skip)]
+    pub process: Option<super::process::ProcessConfig>,
     /// How calls are spread over the members.
     #[serde(default)]
     pub balance: Balance,
@@ -76,7 +80,7 @@ pub enum Balance {
 }
 
 /// Which calls a backend takes: all conditions must hold.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default, expecting = "a table")]
 pub struct When {
     /// Variables of the call's env and the globs their values must match.

@@ -38,6 +38,22 @@ pub enum Undelivered {
     Failed(SendError),
 }
 
+/// Sends a call to the one worker there is, and waits for the head of its answer, at most until
+/// `deadline`. Dropping the future closes the connection, which cancels the call at the worker.
+///
+/// # Errors
+/// [`Undelivered`]; the variant says whether anything was sent.
+pub async fn send_to(
+    pool: &Arc<Pool>,
+    endpoint: &Endpoint,
+    request: Request<CallBody>,
+    deadline: Instant,
+) -> Result<Sent, Undelivered> {
+    let began = Instant::now();
+    let delivered = deliver(pool, endpoint, request, deadline.into(), |_| {}).await?;
+    Ok(delivered.into_sent(began, endpoint.id, None, pool))
+}
+
 /// A call that one worker has begun to answer.
 pub(super) struct Delivered {
     answer: Response<Incoming>,

@@ -15,28 +15,42 @@ mod endpoint;
 mod exchange;
 mod link;
 mod pool;
+pub mod process;
 mod stream;
 mod upstream;
 
 pub use body::{BoxError, CallBody};
 pub use config::{Balance, Config, Kind, UpstreamUrl, UpstreamUrlError, When, unix_path};
-pub use deliver::{Sent, Undelivered};
+pub use deliver::{Sent, Undelivered, send_to};
 pub use endpoint::{Address, Endpoint};
 pub use exchange::{Answer, AnswerBody, AnswerError, SendError};
 pub use pool::Pool;
 pub use stream::Stream;
 pub use upstream::Upstream;
 
-use std::sync::Arc;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use process::ProcessBackend;
 
 use crate::{
+    env::Glob,
     facet::{Dialect, Framework},
     telemetry::Metrics,
 };
 
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
 /// A configured source of instances.
 #[derive(Debug)]
 pub struct Backend {
+    /// Unlike any other's of this process, also one of the same name before it.
+    pub id: u64,
     /// Its name in logs and metrics.
     pub name: String,
     /// What its workers speak.
@@ -45,20 +59,60 @@ pub struct Backend {
     pub framework: Framework,
     /// Which calls it takes.
     pub when: When,
-    /// Its members.
-    pub upstream: Arc<Upstream>,
+    /// What serves its instances.
+    pub workers: Workers,
+    config: Config,
+}
+
+/// What every backend is made with.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// Where measurements go.
+    pub metrics: Arc<Metrics>,
+    /// How long a process may take from its start until it is ready.
+    pub start_timeout: Duration,
+    /// Names that no tenant can set, beyond the built-in ones.
+    pub reserved: Vec<Glob>,
+}
+
+/// What serves a backend's instances.
+#[derive(Debug)]
+pub enum Workers {
+    /// A pool of workers that something else runs.
+    Upstream(Arc<Upstream>),
+    /// Processes that the gateway starts, one for each env.
+    Process(Arc<ProcessBackend>),
 }
 
 impl Backend {
+    /// Whether it is what this configuration says.
+    #[must_use]
+    pub fn is_as(&self, config: &Config) -> bool {
+        self.config == *config
+    }
+
     /// A backend as it is configured; its members are known once [`Upstream::tend`] runs.
     #[must_use]
-    pub fn new(config: &Config, metrics: &Arc<Metrics>) -> Self {
+    pub fn new(config: &Config, context: &Context) -> Self {
         Self {
+            id: NEXT_ID.fetch_add(1, Relaxed),
             name: config.name.clone(),
             dialect: config.dialect(),
             framework: config.framework.clone(),
             when: config.when.clone().unwrap_or_default(),
-            upstream: Arc::new(Upstream::new(config, Arc::clone(metrics))),
+            workers: match &config.process {
+                Some(process) => Workers::Process(Arc::new(ProcessBackend::new(
+                    &config.name,
+                    process.clone(),
+                    config.health_interval,
+                    context,
+                ))),
+                None => Workers::Upstream(Arc::new(Upstream::new(
+                    config,
+                    Arc::clone(&context.metrics),
+                ))),
+            },
+            config: config.clone(),
         }
     }
 }

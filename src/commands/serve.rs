@@ -11,10 +11,10 @@ use tokio::sync::oneshot;
 
 use super::{ServeArgs, digest_key::digest_key};
 use crate::{
-    backend::{self, Backend},
+    backend,
     config::{Config, SampleWorker},
     env::Env,
-    gateway::{ListenAddr, Server, Setup},
+    gateway::{ListenAddr, Reload, Server, Setup},
     telemetry::{self, Metrics},
     worker::{Address, Options, Worker},
 };
@@ -49,25 +49,25 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<()> {
 
 async fn serve(config: Config, ready_file: Option<&Path>) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::new(&config.labels).context("can't register the metrics")?);
-    let backends = config
-        .backends
-        .iter()
-        .map(|backend| Arc::new(Backend::new(backend, &metrics)));
-    let setup = Setup {
-        backends: backends.collect(),
-        digests: digest_key(config.env.digest_key_file.as_deref())?,
-        deployment: deployment_env()?,
-        config: config.gateway,
-        env: config.env,
-        admission: config.admission,
-        metrics,
-    };
     let names = config.backends.iter().map(|backend| backend.name.as_str());
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         backends = names.collect::<Vec<_>>().join(", "),
         "starting"
     );
+    let setup = Setup {
+        digests: digest_key(config.env.digest_key_file.as_deref())?,
+        deployment: deployment_env()?,
+        config: config.gateway,
+        env: config.env,
+        routes: Reload {
+            backends: config.backends,
+            admission: config.admission,
+            instances: crate::instances::Config::default(),
+        },
+        processes: Arc::new(crate::backend::process::ProcessHost),
+        metrics,
+    };
     let server = Server::bind(setup)?;
     let listen = server
         .addresses()
@@ -80,9 +80,9 @@ async fn serve(config: Config, ready_file: Option<&Path>) -> anyhow::Result<()> 
             path: file.to_owned(),
             listen,
         };
-        return Ok(server.run(|| file.write()).await?);
+        return Ok(server.run(|| file.write(), || None).await?);
     }
-    Ok(server.run(|| Ok(())).await?)
+    Ok(server.run(|| Ok(()), || None).await?)
 }
 
 /// The gateway's own variables, the system's too, but `ENVGATE_*` (CONTRACT 6).
@@ -139,6 +139,7 @@ impl Sample {
             balance: backend::Balance::default(),
             health_interval: None,
             when: None,
+            process: None,
         })
     }
 

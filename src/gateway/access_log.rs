@@ -57,6 +57,7 @@ struct JsonLine<'a> {
     bytes: u64,
     /// Milliseconds each.
     total_ms: f64,
+    start_ms: f64,
     queue_ms: f64,
     connect_ms: f64,
     execution_ms: Option<f64>,
@@ -83,6 +84,7 @@ fn json(line: &mut Vec<u8>, call: &CallRecord) {
         status: call.shown_status(),
         bytes: call.sent_bytes,
         total_ms: millis(call.began.elapsed()),
+        start_ms: millis(call.starting),
         queue_ms: millis(call.queued),
         connect_ms: millis(call.connecting),
         execution_ms: call.execution.map(millis),

@@ -47,7 +47,7 @@ pub(super) async fn legacy_call(
         &mut headers,
         record,
     )?;
-    let lease = to.admit(deadline, record).await?;
+    let mut lease = to.admit(body.len(), deadline, record).await?;
 
     headers::translated_request(&mut headers);
     let (path, body) = match to.backend.dialect {
@@ -68,7 +68,14 @@ pub(super) async fn legacy_call(
         }
     };
     let answer = to
-        .post(&path, headers, body, deadline, (&mut held, record))
+        .post(
+            &path,
+            headers,
+            body,
+            deadline,
+            &mut lease,
+            (&mut held, record),
+        )
         .await?;
     drop(lease);
     record.keep(held);

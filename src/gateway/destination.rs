@@ -1,6 +1,6 @@
 //! Where a call goes: its backend and instance, the place it waits for there, and one exchange.
 
-use std::{sync::Arc, time::Instant};
+use std::{io::ErrorKind, sync::Arc, time::Instant};
 
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header, response};
 use tokio::time::timeout_at;
@@ -14,36 +14,36 @@ use super::{
     whole_answer::WholeAnswer,
 };
 use crate::{
-    backend::{Answer, AnswerBody, Backend, CallBody, SendError, Sent},
+    backend::{self, Answer, AnswerBody, Backend, CallBody, SendError, Sent, Undelivered, Workers},
     facet::{ErrorNumber, Pieces},
-    instances::{HotEnv, Instance, Lease},
+    instances::{HotEnv, Instance, Lease, RunLease},
 };
 
 /// A backend that takes a call, and the instance that serves its env there.
 pub(super) struct Destination<'a> {
     connection: &'a Connection,
-    pub(super) backend: &'a Arc<Backend>,
+    pub(super) backend: Arc<Backend>,
     instance: Arc<Instance>,
     /// The env that the call runs under, where it has one.
     pub(super) env: Option<&'a Arc<HotEnv>>,
 }
 
 impl<'a> Destination<'a> {
-    /// The instance for `env` at a backend that was chosen by its index. `env_is_the_clients`:
+    /// The instance for `env` at a backend. `env_is_the_clients`:
     /// whether the code is the client's own affair too.
     pub(super) fn at(
         connection: &'a Connection,
-        (index, backend): (usize, &'a Arc<Backend>),
+        backend: Arc<Backend>,
         env: Option<&'a Arc<HotEnv>>,
         env_is_the_clients: bool,
         headers: &mut HeaderMap,
         record: &mut CallRecord,
     ) -> Result<Self, Failure> {
         let gateway = &connection.thread.gateway;
-        record.backend = Some(Arc::clone(backend));
+        record.backend = Some(Arc::clone(&backend));
         record.digest = env.map(|env| env.digest);
         let code = gateway.code(headers, connection.peer, env_is_the_clients);
-        let instance = gateway.instance(index, env, code)?;
+        let instance = gateway.instance(&backend, env, code)?;
         Ok(Self {
             connection,
             backend,
@@ -60,40 +60,119 @@ impl<'a> Destination<'a> {
             .prunes(self.env.map(|env| &**env))
     }
 
-    /// Waits for a place at the instance.
+    /// Waits for the instance to be ready, and then for a place there. `bytes`: what the call holds
+    /// in memory meanwhile.
     pub(super) async fn admit(
         &self,
+        bytes: usize,
         deadline: Instant,
         record: &mut CallRecord,
     ) -> Result<Lease, Failure> {
-        let metrics = &self.connection.thread.gateway.metrics;
-        let waited_from = Instant::now();
+        let gateway = &self.connection.thread.gateway;
+        let metrics = &gateway.metrics;
+        let mut waited_from = Instant::now();
+        let run = match self.instance.process() {
+            None => None,
+            Some(_) => {
+                let run = gateway.table.run(&self.instance, bytes as u64, deadline);
+                let run = run.await;
+                let began = std::mem::replace(&mut waited_from, Instant::now());
+                record.starting = waited_from.saturating_duration_since(began);
+                let run = run.map_err(error::not_started)?;
+                if run.waited() {
+                    let waits = &metrics.instances.start_wait_seconds;
+                    waits.observe(record.starting.as_secs_f64());
+                }
+                Some(run)
+            }
+        };
         let queued = Queued::begin(&metrics.queued_calls);
-        let lease = Lease::acquire(Arc::clone(&self.instance), deadline).await;
+        let lease = Lease::acquire(Arc::clone(&self.instance), run, deadline).await;
         drop(queued);
         record.queued = waited_from.elapsed();
         metrics.queue_seconds.observe(record.queued.as_secs_f64());
         lease.map_err(error::not_admitted)
     }
 
-    /// Sends a request and waits for the head of its answer. What it failed with is the caller's to
-    /// judge.
+    /// Sends a request and waits for the head of its answer.
     pub(super) async fn send(
         &self,
+        lease: &mut Lease,
         mut request: Request<CallBody>,
         deadline: Instant,
         record: &mut CallRecord,
-    ) -> Result<Sent, SendError> {
+    ) -> Result<Sent, Failure> {
         let peer = self.connection.peer_value.as_ref();
         forwarded::add(request.headers_mut(), &record.ids, peer);
         let pool = &self.connection.thread.pool;
-        let affinity = self.instance.affinity();
-        let upstream = &self.backend.upstream;
-        let sent = upstream
-            .send(pool, affinity, request, deadline, &mut record.member)
-            .await?;
+        let sent = match (&self.backend.workers, &mut lease.run) {
+            (Workers::Upstream(upstream), _) => {
+                let affinity = self.instance.affinity();
+                let member = &mut record.member;
+                let sent = upstream.send(pool, affinity, request, deadline, member);
+                sent.await.map_err(error::not_sent)?
+            }
+            (Workers::Process(_), Some(run)) => {
+                self.send_to_process(run, request, deadline, record).await?
+            }
+            (Workers::Process(_), None) => {
+                let message = "a call was let in without a process";
+                return Err(Failure::new(ErrorNumber::Internal, message));
+            }
+        };
         record.sent_to_backend(&sent);
         Ok(sent)
+    }
+
+    /// Sends a request to the instance's process. Where that turns out to be gone before a byte was
+    /// written, the call is sent to its successor, once.
+    async fn send_to_process(
+        &self,
+        run: &mut RunLease,
+        mut request: Request<CallBody>,
+        deadline: Instant,
+        record: &mut CallRecord,
+    ) -> Result<Sent, Failure> {
+        let pool = &self.connection.thread.pool;
+        let mut is_second = false;
+        loop {
+            let running = Arc::clone(run.running());
+            record.member = Some(Arc::clone(running.endpoint.name()));
+            let error = match backend::send_to(pool, &running.endpoint, request, deadline).await {
+                Ok(sent) => {
+                    run.served();
+                    return Ok(sent);
+                }
+                Err(Undelivered::Failed(error)) => {
+                    if matches!(error, SendError::TimedOut) {
+                        running.timed_out();
+                    }
+                    return Err(error::not_sent(error));
+                }
+                Err(Undelivered::Unsent {
+                    request: unsent,
+                    error,
+                }) => {
+                    request = *unsent;
+                    error
+                }
+            };
+            if error
+                .as_ref()
+                .is_some_and(|error| error.kind() == ErrorKind::TimedOut)
+            {
+                running.timed_out();
+                return Err(error::not_sent(SendError::TimedOut));
+            }
+            run.unreachable();
+            if is_second {
+                return Err(error::not_sent(SendError::Unreachable(error)));
+            }
+            is_second = true;
+            let table = &self.connection.thread.gateway.table;
+            let successor = table.run(&self.instance, 0, deadline).await;
+            *run = successor.map_err(error::not_started)?;
+        }
     }
 
     /// Posts JSON and waits for the whole answer.
@@ -103,6 +182,7 @@ impl<'a> Destination<'a> {
         headers: HeaderMap,
         body: Pieces,
         deadline: Instant,
+        lease: &mut Lease,
         (held, record): (&mut Held, &mut CallRecord),
     ) -> Result<WholeAnswer, Failure> {
         let mut request = Request::new(CallBody::whole(body));
@@ -116,8 +196,8 @@ impl<'a> Destination<'a> {
         *request.headers_mut() = headers;
         let json = HeaderValue::from_static("application/json");
         request.headers_mut().insert(header::CONTENT_TYPE, json);
-        let sent = self.send(request, deadline, record).await;
-        let Answer { head, body } = sent.map_err(error::not_sent)?.answer;
+        let sent = self.send(lease, request, deadline, record).await?;
+        let Answer { head, body } = sent.answer;
         self.whole(head, body, deadline, (held, record)).await
     }
 

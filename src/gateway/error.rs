@@ -13,10 +13,10 @@ use http::{HeaderValue, Response, header};
 
 use super::{record::CallRecord, request_body::BodyFault};
 use crate::{
-    backend::{AnswerError, SendError},
+    backend::{AnswerError, SendError, process::StartError},
     env::{EnvError, SettingError},
     facet::{CallError, ErrorNumber, Pieces, headers::X_UNISAVE_WORKER_ERROR},
-    instances::{AdmissionError, TableFull},
+    instances::{AdmissionError, RunError, StartRefused, TableFull},
     telemetry::Limiter,
 };
 
@@ -97,6 +97,53 @@ pub(super) fn table_full(error: TableFull) -> Failure {
         ErrorNumber::NoRoom,
         "too many envs are in use at once; try again later",
         error,
+    )
+}
+
+pub(super) fn not_started(refused: StartRefused) -> Failure {
+    let retry_after = match &refused {
+        StartRefused::Failed { retry_after, .. } => Some(*retry_after),
+        _ => None,
+    };
+    let (number, message): (_, std::borrow::Cow<'static, str>) = match &refused {
+        StartRefused::Failed { error, .. } => match &**error {
+            RunError::Start(error) => not_startable(error),
+            RunError::Cancelled => (ErrorNumber::StartCancelled, "the gateway is ending".into()),
+            ended @ (RunError::Exited(_) | RunError::Unreachable) => {
+                let message = format!("the instance failed before it ever served: {ended}");
+                (ErrorNumber::StartFailed, message.into())
+            }
+        },
+        StartRefused::NoRoom => (
+            ErrorNumber::NoRoom,
+            "as many instances run as instances.max allows, and all are in use; try again later"
+                .into(),
+        ),
+        StartRefused::Crowded => (
+            ErrorNumber::Overloaded,
+            "too many calls wait for instances to start".into(),
+        ),
+        StartRefused::Ending => (ErrorNumber::StartCancelled, "the gateway is ending".into()),
+        StartRefused::WaitedTooLong => (
+            ErrorNumber::StartTimeout,
+            "the instance wasn't ready for as long as the call may take".into(),
+        ),
+    };
+    let mut failure = Failure::because(number, message, refused);
+    if let Some(retry_after) = retry_after {
+        failure.error = failure.error.with_retry_after(retry_after);
+    }
+    failure
+}
+
+fn not_startable(error: &StartError) -> (ErrorNumber, std::borrow::Cow<'static, str>) {
+    let number = match error {
+        StartError::TimedOut { .. } => ErrorNumber::StartTimeout,
+        _ => ErrorNumber::StartFailed,
+    };
+    (
+        number,
+        format!("the instance failed to start: {error}").into(),
     )
 }
 

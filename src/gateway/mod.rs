@@ -24,6 +24,7 @@ mod forwarded;
 mod listener;
 mod modern_call;
 mod record;
+mod reload;
 mod request_body;
 mod route;
 mod server;
@@ -35,6 +36,7 @@ mod whole_answer;
 
 pub use config::{AccessLog, Config, ListenAddr, ListenAddrError, PlainHttp, Prune, TrustedPeer};
 pub use listener::ListenError;
+pub use reload::Reload;
 pub use server::{ServeError, Server};
 pub use state::{Setup, SetupError};
 

@@ -18,7 +18,7 @@ use super::{
     request_body::{PassedBody, read_whole},
 };
 use crate::{
-    backend::{Answer, CallBody},
+    backend::{Answer, CallBody, Workers},
     facet::{Dialect, ErrorNumber, headers, legacy, modern},
     telemetry::CallOutcome,
 };
@@ -33,21 +33,16 @@ pub(super) async fn modern_call(
     let gateway = &*connection.thread.gateway;
     let may_be_used = gateway.deployment_for_modern().map(|env| &**env);
     let backend = gateway.backend_for(may_be_used, &head.headers);
-    let (index, backend) = backend.map_err(Failure::with_unread_body)?;
+    let backend = backend.map_err(Failure::with_unread_body)?;
     let dialect = backend.dialect;
-    let env = match dialect {
-        Dialect::Modern => gateway.deployment_in_force(),
-        Dialect::Legacy => gateway.deployment_for_modern(),
+    let env = match (dialect, &backend.workers) {
+        (Dialect::Modern, Workers::Upstream(_)) => gateway.deployment_in_force(),
+        (Dialect::Legacy, _) | (_, Workers::Process(_)) => {
+            Some(gateway.deployment_for_modern().ok_or_else(no_env)?)
+        }
     };
     let headers = &mut head.headers;
-    let to = Destination::at(
-        connection,
-        (index, backend),
-        env,
-        env.is_none(),
-        headers,
-        record,
-    );
+    let to = Destination::at(connection, backend, env, env.is_none(), headers, record);
     let to = to.map_err(Failure::with_unread_body)?;
     match dialect {
         Dialect::Modern => stream(connection, &to, head, body, record).await,
@@ -73,7 +68,7 @@ pub(super) async fn plain_http(
     let env = gateway.deployment_in_force();
     let backend = gateway.backend_for(env.map(|env| &**env), &head.headers);
     let backend = backend.map_err(Failure::with_unread_body)?;
-    if backend.1.dialect == Dialect::Legacy {
+    if backend.dialect == Dialect::Legacy {
         return Err(no_route());
     }
     let headers = &mut head.headers;
@@ -97,8 +92,8 @@ async fn stream(
     let stage = Arc::clone(&connection.stage);
     let body = PassedBody::new(body, gateway.body_limits(), Arc::clone(&fault), stage);
     let body = body.map_err(error::unread_body)?;
-    let lease = to
-        .admit(deadline, record)
+    let mut lease = to
+        .admit(0, deadline, record)
         .await
         .map_err(Failure::with_unread_body)?;
 
@@ -108,10 +103,11 @@ async fn stream(
     *request.uri_mut() = origin_form(&head.uri);
     *request.headers_mut() = head.headers;
     *request.version_mut() = Version::HTTP_11;
-    let sent = to.send(request, deadline, record).await.map_err(|error| {
+    let sent = to.send(&mut lease, request, deadline, record).await;
+    let sent = sent.map_err(|failure| {
         let failure = match fault.get() {
             Some(fault) => Failure::from(*fault),
-            None => error::not_sent(error),
+            None => failure,
         };
         failure.with_unread_body()
     })?;
@@ -144,11 +140,7 @@ async fn translate(
 ) -> Result<Response<Answered>, Failure> {
     let gateway = &*connection.thread.gateway;
     refuse_untranslatable(&head)?;
-    let (Some(_), Some(env_text)) = (to.env, gateway.deployment_text()) else {
-        let message = "a modern call carries no env, and this backend needs one: send the legacy \
-                       envelope, or set [env] fallback = \"deployment\"";
-        return Err(Failure::new(ErrorNumber::InvalidField, message).with_unread_body());
-    };
+    let env_text = gateway.deployment_text().ok_or_else(no_env)?;
     let mut held = gateway.budget.begin();
     let body = read_whole(body, gateway.body_limits(), &mut held).await;
     let body = body.map_err(error::unread_body)?;
@@ -159,12 +151,19 @@ async fn translate(
     let call = modern::decode(head.uri.path(), cookies, &body)?;
     record.decoded = true;
     record.path = modern::request_path(&call);
-    let lease = to.admit(deadline, record).await?;
+    let mut lease = to.admit(body.len(), deadline, record).await?;
 
     headers::translated_request(&mut headers);
     let envelope = legacy::encode_envelope(&call, &body, env_text);
     let answer = to
-        .post("/", headers, envelope, deadline, (&mut held, record))
+        .post(
+            "/",
+            headers,
+            envelope,
+            deadline,
+            &mut lease,
+            (&mut held, record),
+        )
         .await?;
     drop(lease);
     record.keep(held);
@@ -173,6 +172,13 @@ async fn translate(
     } else {
         Ok(answer.pass(to.prunes(), record))
     }
+}
+
+/// A modern call comes without an env (CONTRACT 6).
+fn no_env() -> Failure {
+    let message = "a modern call carries no env, and this backend needs one: send the legacy \
+                   envelope, or set [env] fallback = \"deployment\"";
+    Failure::new(ErrorNumber::InvalidField, message).with_unread_body()
 }
 
 /// What no envelope can say.

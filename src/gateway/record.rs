@@ -41,6 +41,8 @@ pub(super) struct CallRecord {
     pub(super) member: Option<Arc<str>>,
     /// Whether the call could be read: the reference counts only those.
     pub(super) decoded: bool,
+    /// What it waited for its instance to start.
+    pub(super) starting: Duration,
     pub(super) queued: Duration,
     pub(super) connecting: Duration,
     /// From sending the call until its whole answer was there.
@@ -103,6 +105,7 @@ impl CallRecord {
             backend: None,
             member: None,
             decoded: false,
+            starting: Duration::ZERO,
             queued: Duration::ZERO,
             connecting: Duration::ZERO,
             execution: None,

@@ -18,10 +18,14 @@ use super::{
     access_log::Log,
     drain::Phase,
     listener::{ListenError, Listener},
+    reload::{Backends, Reload},
     state::{Gateway, Setup, SetupError},
     threads::{Assigned, Worker},
 };
-use crate::telemetry::{Limiter, LineWriter, Metrics};
+use crate::{
+    instances::Supervisor,
+    telemetry::{Limiter, LineWriter, Metrics},
+};
 
 /// Connections over the limit that are still told so; further ones are closed without a word.
 const SURPLUS: usize = 64;
@@ -29,6 +33,10 @@ const SURPLUS: usize = 64;
 /// How long the acceptor rests when the process has no descriptors left: the ones in use come back
 /// only as connections end.
 const ACCEPT_BACK_OFF: Duration = Duration::from_millis(50);
+
+/// Of the memory for bodies, the share (one of so many) that the calls may take that wait for one
+/// instance to start.
+const WAITING_SHARE: u64 = 4;
 
 /// How long the reader of the access log may take for the last lines.
 const LAST_LINES: Duration = Duration::from_secs(1);
@@ -52,6 +60,8 @@ pub enum ServeError {
 pub struct Server {
     gateway: Arc<Gateway>,
     listeners: Vec<Listener>,
+    supervisor: Supervisor,
+    routes: Reload,
 }
 
 impl Server {
@@ -73,8 +83,22 @@ impl Server {
         };
         let listeners = setup.config.listen.iter().map(Listener::bind);
         let listeners = listeners.collect::<Result<Vec<_>, _>>()?;
-        let gateway = Arc::new(Gateway::new(setup, access_log)?);
-        Ok(Self { gateway, listeners })
+        let supervisor = Supervisor::start(
+            setup.routes.instances.clone(),
+            setup.config.max_body_memory.as_u64() / WAITING_SHARE,
+            Arc::clone(&setup.processes),
+            Arc::clone(&setup.metrics),
+        );
+        let supervisor = supervisor?;
+        let routes = setup.routes.clone();
+        let table = Arc::clone(supervisor.table());
+        let gateway = Arc::new(Gateway::new(setup, table, access_log)?);
+        Ok(Self {
+            gateway,
+            listeners,
+            supervisor,
+            routes,
+        })
     }
 
     /// The addresses as they turned out, where port 0 took free ones.
@@ -86,13 +110,25 @@ impl Server {
     }
 
     /// Serves until SIGTERM or SIGINT and then drains: goes on accepting, refuses new calls,
-    /// finishes what runs, at most for the grace. A second signal ends it at once (CONTRACT 8).
+    /// finishes what runs, at most for the grace; then every instance is stopped. A second signal
+    /// ends it at once (CONTRACT 8). SIGHUP asks `reload` for what has changed; it sees to it that
+    /// people learn of a configuration that is wrong.
     ///
     /// # Errors
     /// Where threads or signals can't be had.
-    pub async fn run(self, on_ready: impl FnOnce() -> io::Result<()>) -> Result<(), ServeError> {
-        let Self { gateway, listeners } = self;
+    pub async fn run(
+        self,
+        on_ready: impl FnOnce() -> io::Result<()>,
+        reload: impl Fn() -> Option<Reload>,
+    ) -> Result<(), ServeError> {
+        let Self {
+            gateway,
+            listeners,
+            supervisor,
+            routes,
+        } = self;
         let mut signals = Signals::new()?;
+        let mut hang_up = signal(SignalKind::hangup())?;
         let count = gateway
             .config
             .threads
@@ -102,22 +138,29 @@ impl Server {
             started.collect::<io::Result<Vec<_>>>()?.into_iter().unzip();
         let workers: Arc<[Worker]> = workers.into();
         let mut tasks = JoinSet::new();
-        for backend in gateway.backends() {
-            backend.upstream.resolve().await;
-            let upstream = Arc::clone(&backend.upstream);
-            tasks.spawn(async move { upstream.tend().await });
-        }
+        let mut backends = Backends::default();
+        backends.follow(&gateway, routes, &mut tasks).await;
         tasks.spawn(housekeeping(Arc::clone(&gateway)));
         for listener in listeners {
             tasks.spawn(accept(listener, Arc::clone(&gateway), Arc::clone(&workers)));
         }
         on_ready()?;
 
-        signals.next().await;
+        loop {
+            tokio::select! {
+                () = signals.next() => break,
+                _ = hang_up.recv() => {
+                    if let Some(routes) = reload() {
+                        backends.follow(&gateway, routes, &mut tasks).await;
+                    }
+                }
+            }
+        }
         let grace = gateway.config.shutdown_grace;
         tracing::info!(grace = %humantime::format_duration(grace), "draining; a second signal ends it at once");
         gateway.drain.enter(Phase::Draining);
-        let ended_at_once = tokio::select! {
+        supervisor.drain();
+        let mut ended_at_once = tokio::select! {
             ended = timeout(grace, gateway.drain.calls_ended()) => {
                 if ended.is_err() {
                     tracing::warn!("the grace is over; calls that still run are cut off");
@@ -128,6 +171,7 @@ impl Server {
         };
         gateway.drain.enter(Phase::Closing);
         tasks.shutdown().await;
+        ended_at_once |= end_instances(supervisor, ended_at_once, &mut signals).await;
         if !ended_at_once {
             join(threads).await;
         }
@@ -137,6 +181,22 @@ impl Server {
         tracing::info!("ended");
         Ok(())
     }
+}
+
+/// Stops every instance, or kills it: at once, or when a second signal comes. Whether one did.
+async fn end_instances(supervisor: Supervisor, at_once: bool, signals: &mut Signals) -> bool {
+    if at_once {
+        supervisor.kill().await;
+        return false;
+    }
+    let kill = supervisor.killer();
+    let mut ended = std::pin::pin!(supervisor.stop());
+    tokio::select! {
+        () = &mut ended => return false,
+        () = signals.next() => kill(),
+    }
+    ended.await;
+    true
 }
 
 /// Waits until every worker thread has ended; they see to it themselves within a second.

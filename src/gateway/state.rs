@@ -8,6 +8,7 @@ use std::{
     },
 };
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 
@@ -17,13 +18,14 @@ use super::{
     deployment::Deployment,
     drain::Drain,
     error::{self, Failure},
+    reload::Reload,
     request_body::BodyLimits,
 };
 use crate::{
-    backend::Backend,
+    backend::{self, Backend, Workers, process::ProcessHost},
     env::{self, DigestKey, Env, Fallback, Source},
     facet::{Dialect, ErrorNumber, headers::X_UNISAVE_INITIALIZATION_RECIPE_URL, legacy::EnvField},
-    instances::{AdmissionConfig, HotEnv, Instance, InstanceKey, Table},
+    instances::{self, AdmissionConfig, HotEnv, Instance, InstanceKey, Recipe, Table},
     telemetry::Metrics,
 };
 
@@ -33,10 +35,10 @@ pub struct Setup {
     pub config: Config,
     /// The `[env]` table.
     pub env: env::Config,
-    /// The `[admission]` table.
-    pub admission: AdmissionConfig,
-    /// The backends, in the order in which they are asked.
-    pub backends: Vec<Arc<Backend>>,
+    /// What starts and ends the processes of process backends.
+    pub processes: Arc<ProcessHost>,
+    /// Backends, admission and instances: what a reload changes, too.
+    pub routes: Reload,
     /// What keys the digests that are shown.
     pub digests: DigestKey,
     /// The gateway's own variables, but `ENVGATE_*`.
@@ -66,6 +68,13 @@ pub enum SetupError {
     AccessLog(#[source] std::io::Error),
 }
 
+/// Where calls go and how many: what a new configuration changes while the gateway runs.
+#[derive(Debug)]
+pub(super) struct Routes {
+    pub(super) admission: AdmissionConfig,
+    pub(super) backends: Vec<Arc<Backend>>,
+}
+
 /// What all threads share.
 #[derive(Debug)]
 pub(super) struct Gateway {
@@ -74,10 +83,9 @@ pub(super) struct Gateway {
     pub(super) metrics: Arc<Metrics>,
     pub(super) access_log: Option<access_log::Log>,
     pub(super) budget: Arc<Budget>,
-    pub(super) table: Table,
+    pub(super) table: Arc<Table>,
     env: env::Config,
-    admission: AdmissionConfig,
-    backends: Vec<Arc<Backend>>,
+    routes: ArcSwap<Routes>,
     digests: DigestKey,
     /// The gateway's own env, where calls may run under it.
     deployment: Option<Deployment>,
@@ -88,15 +96,17 @@ pub(super) struct Gateway {
 impl Gateway {
     pub(super) fn new(
         setup: Setup,
+        table: Arc<Table>,
         access_log: Option<access_log::Log>,
     ) -> Result<Self, SetupError> {
         let metrics = setup.metrics;
         let may_run_under_it =
             setup.env.source == Source::Deployment || setup.env.fallback == Fallback::Deployment;
         let told_to_legacy = setup
+            .routes
             .backends
             .iter()
-            .any(|backend| backend.dialect == Dialect::Legacy);
+            .any(|backend| backend.dialect() == Dialect::Legacy);
         let policy = setup.env.unrepresentable;
         let deployment = may_run_under_it.then(|| {
             Deployment::new(
@@ -115,10 +125,12 @@ impl Gateway {
             drain: Drain::default(),
             access_log,
             budget: Arc::new(budget),
-            table: Table::default(),
+            table,
             env: setup.env,
-            admission: setup.admission,
-            backends: setup.backends,
+            routes: ArcSwap::from_pointee(Routes {
+                admission: setup.routes.admission.clone(),
+                backends: Vec::new(),
+            }),
             digests: setup.digests,
             deployment: deployment.transpose()?,
             requests: AtomicU64::new(0),
@@ -136,8 +148,22 @@ impl Gateway {
         self.requests.fetch_add(1, Relaxed)
     }
 
-    pub(super) fn backends(&self) -> &[Arc<Backend>] {
-        &self.backends
+    pub(super) fn routes(&self) -> Arc<Routes> {
+        self.routes.load_full()
+    }
+
+    /// What a backend is made with.
+    pub(super) fn backend_context(&self, instances: &instances::Config) -> backend::Context {
+        backend::Context {
+            metrics: Arc::clone(&self.metrics),
+            start_timeout: instances.start_timeout,
+            reserved: self.env.reserved.clone(),
+        }
+    }
+
+    /// Calls that come from now on follow these.
+    pub(super) fn follow(&self, routes: Routes) {
+        self.routes.store(Arc::new(routes));
     }
 
     pub(super) fn body_limits(&self) -> BodyLimits {
@@ -176,15 +202,12 @@ impl Gateway {
         &self,
         env: Option<&HotEnv>,
         headers: &HeaderMap,
-    ) -> Result<(usize, &Arc<Backend>), Failure> {
+    ) -> Result<Arc<Backend>, Failure> {
         let env = env.map(|env| &*env.env);
         let takes = |backend: &Arc<Backend>| backend.when.matches(env, headers);
-        let found = self
-            .backends
-            .iter()
-            .enumerate()
-            .find(|(_, backend)| takes(backend));
-        found.ok_or_else(|| {
+        let routes = self.routes.load();
+        let found = routes.backends.iter().find(|backend| takes(backend));
+        found.cloned().ok_or_else(|| {
             Failure::new(
                 ErrorNumber::NoBackend,
                 "no backend serves this env: none of the configured `when` matches",
@@ -195,21 +218,44 @@ impl Gateway {
     /// The instance for an env with its code at a backend.
     pub(super) fn instance(
         &self,
-        backend: usize,
+        backend: &Backend,
         env: Option<&Arc<HotEnv>>,
         code: Option<HeaderValue>,
     ) -> Result<Arc<Instance>, Failure> {
+        let (code, rev, process) = match &backend.workers {
+            Workers::Upstream(_) => (code, None, None),
+            Workers::Process(process) => {
+                if let Some(error) = env.and_then(|env| env.oversize.as_ref()) {
+                    return Err(error::invalid_env(error));
+                }
+                let (code, rev) = process.code(code);
+                (code, rev, Some(process))
+            }
+        };
         let key = InstanceKey {
-            backend,
+            backend: backend.id,
             env: env.map(|env| *env.env.key()),
             code,
         };
-        let limits = || match (env, self.backends.get(backend)) {
-            (Some(env), Some(backend)) => self.admission.limits(&backend.framework, &env.settings),
-            _ => self.admission.limits_without_env(),
+        let recipe = || {
+            let admission = &self.routes.load().admission;
+            let limits = match env {
+                Some(env) => admission.limits(&backend.framework, &env.settings),
+                None => admission.limits_without_env(),
+            };
+            let one_at_a_time = process.is_some() && backend.framework.one_call_at_a_time();
+            Recipe {
+                limits: if one_at_a_time {
+                    limits.one_at_a_time()
+                } else {
+                    limits
+                },
+                process: process.cloned(),
+                rev,
+            }
         };
         self.table
-            .instance(&key, env, limits)
+            .instance(&key, env, recipe)
             .map_err(error::table_full)
     }
 

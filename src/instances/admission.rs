@@ -17,7 +17,7 @@ use tokio::{
     time::timeout_at,
 };
 
-use super::{CallLimits, table::Instance};
+use super::{CallLimits, Instance, RunLease};
 
 /// Why a call isn't let in.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -65,6 +65,11 @@ impl Admission {
     pub(super) fn is_busy(&self) -> bool {
         let all = usize::try_from(self.limits.concurrency.get()).unwrap_or(usize::MAX);
         self.waiting.load(Relaxed) > 0 || self.running.available_permits() < all
+    }
+
+    /// How many calls wait.
+    pub(super) fn queued(&self) -> usize {
+        usize::try_from(self.waiting.load(Relaxed)).unwrap_or(usize::MAX)
     }
 
     async fn permit(&self, deadline: Instant) -> Result<OwnedSemaphorePermit, AdmissionError> {
@@ -139,16 +144,19 @@ pub struct Lease {
     instance: Arc<Instance>,
     admitted: Instant,
     _permit: OwnedSemaphorePermit,
+    /// The process that gets the call, where the instance has one of its own.
+    pub run: Option<RunLease>,
 }
 
 impl Lease {
-    /// Waits until the instance takes another call, at most until `deadline`. Dropping the future
-    /// gives up the place in the queue.
+    /// Waits until the instance takes another call, at most until `deadline`. Its process isn't
+    /// retired meanwhile. Dropping the future gives up the place in the queue.
     ///
     /// # Errors
     /// [`AdmissionError`].
     pub async fn acquire(
         instance: Arc<Instance>,
+        run: Option<RunLease>,
         deadline: Instant,
     ) -> Result<Self, AdmissionError> {
         let permit = instance.admission.permit(deadline).await?;
@@ -156,6 +164,7 @@ impl Lease {
             instance,
             admitted: Instant::now(),
             _permit: permit,
+            run,
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::env::{DigestKey, Env, EnvDigest, SettingError, WorkerSettings};
+use crate::env::{DigestKey, Env, EnvDigest, EnvError, SettingError, WorkerSettings};
 
 /// An env with all that calls need to know of it, worked out once.
 #[derive(Debug)]
@@ -13,6 +13,8 @@ pub struct HotEnv {
     pub digest: EnvDigest,
     /// How it steers the gateway.
     pub settings: WorkerSettings,
+    /// Why no process can be given it, where none can (1104).
+    pub oversize: Option<EnvError>,
     /// Whether it says `ENV_TYPE=production`.
     pub production: bool,
 }
@@ -27,6 +29,7 @@ impl HotEnv {
         let digest = digests.digest(env.key());
         let production = env.get("ENV_TYPE") == Some(b"production");
         Ok(Self {
+            oversize: env.check_size().err(),
             env: Arc::new(env),
             digest,
             settings,

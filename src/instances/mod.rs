@@ -8,11 +8,27 @@
 //! with a lease is never dropped from the table; every queue is bounded.
 
 mod admission;
+mod admission_config;
 mod config;
 mod hot;
+mod instance;
+#[cfg(test)]
+mod model;
+mod run;
+mod slots;
+mod supervisor;
 mod table;
+#[cfg(test)]
+mod tests;
+mod view;
 
 pub use admission::{AdmissionError, Lease};
-pub use config::{AdmissionConfig, CallLimit, CallLimits};
+pub use admission_config::{AdmissionConfig, CallLimit, CallLimits};
+pub use config::Config;
 pub use hot::HotEnv;
-pub use table::{Instance, InstanceKey, Table, TableFull};
+pub use instance::{Instance, InstanceKey, Recipe};
+pub use run::{RunError, RunLease, Running};
+pub use slots::State;
+pub use supervisor::Supervisor;
+pub use table::{StartRefused, Table, TableFull};
+pub use view::{Difference, DrainError, InstanceView};

@@ -1,19 +1,17 @@
-//! Instances by key.
+//! Instances by key, and the way to their processes.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use http::HeaderValue;
-use lru::LruCache;
 use parking_lot::Mutex;
+use tokio::{sync::mpsc, sync::oneshot, time::timeout_at};
 
-use super::{CallLimits, HotEnv, admission::Admission};
-use crate::env::EnvKey;
+use super::{
+    Config, HotEnv, Instance, InstanceKey, Recipe, RunError, RunLease, Running,
+    slots::{Acquired, Order, Outcome, Refusal, RunId, SlotView, Slots},
+};
 
 /// Instances that the table holds: more than the connections that can use them at once by default.
 const MAX_INSTANCES: usize = 16_384;
@@ -22,114 +20,92 @@ const MAX_INSTANCES: usize = 16_384;
 /// bound that usually counts; a client could send a different one of a megabyte with each call.
 const MAX_BYTES: usize = 256 << 20;
 
-/// How long an instance that nobody calls is kept, with its env in memory.
+/// How long an instance that nobody calls and that has no process is kept, with its env in memory.
 const IDLE: Duration = Duration::from_secs(600);
-
-/// What an instance is for.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct InstanceKey {
-    /// The index of the backend.
-    pub backend: usize,
-    /// The env's key; `None` for calls that carry no env.
-    pub env: Option<EnvKey>,
-    /// The code that the worker is to run, as the recipe header names it.
-    pub code: Option<HeaderValue>,
-}
-
-/// What serves one instance key.
-#[derive(Debug)]
-pub struct Instance {
-    env: Option<Arc<HotEnv>>,
-    affinity: Option<u64>,
-    pub(super) admission: Admission,
-    /// What it takes of the table's bytes.
-    bytes: usize,
-    /// Seconds since the table began.
-    last_used: AtomicU64,
-    table_began: Instant,
-}
-
-impl Instance {
-    /// What members should rather not change: the env with its code. `None` where there is
-    /// neither.
-    #[must_use]
-    pub fn affinity(&self) -> Option<u64> {
-        self.affinity
-    }
-
-    pub(super) fn touch(&self) {
-        self.last_used
-            .store(self.table_began.elapsed().as_secs(), Relaxed);
-    }
-
-    fn has_env(&self, env: Option<&Arc<HotEnv>>) -> bool {
-        match (&self.env, env) {
-            (Some(own), Some(other)) => Arc::ptr_eq(own, other) || own.env == other.env,
-            (None, None) => true,
-            _ => false,
-        }
-    }
-}
 
 /// Every instance is in use, and the table holds no more.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("too many envs are in use at once")]
 pub struct TableFull;
 
+/// Why there is no process to be had for an instance.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StartRefused {
+    /// Its start failed, just now or lately (3001, 3003; the error says which).
+    #[error("the instance can't be started")]
+    Failed {
+        /// Why.
+        #[source]
+        error: Arc<RunError>,
+        /// When it is tried again.
+        retry_after: Duration,
+    },
+    /// As many processes run as may, and none is idle (2002).
+    #[error("as many instances run as may, and all are in use")]
+    NoRoom,
+    /// Too many calls wait for starts (2003).
+    #[error("too many calls wait for instances to start")]
+    Crowded,
+    /// The gateway is ending (3002).
+    #[error("the gateway is ending")]
+    Ending,
+    /// The caller's deadline passed (3003).
+    #[error("the instance wasn't ready for as long as the call may take")]
+    WaitedTooLong,
+}
+
+impl From<Refusal<Arc<RunError>>> for StartRefused {
+    fn from(refusal: Refusal<Arc<RunError>>) -> Self {
+        match refusal {
+            Refusal::Failed { error, retry_after } => Self::Failed { error, retry_after },
+            Refusal::NoRoom => Self::NoRoom,
+            Refusal::Crowded => Self::Crowded,
+            Refusal::Ending => Self::Ending,
+        }
+    }
+}
+
+/// A start that the supervisor is to make.
+#[derive(Debug)]
+pub(super) struct StartOrder {
+    pub(super) instance: Arc<Instance>,
+    pub(super) run: RunId,
+}
+
+/// One who waits for a start.
+#[derive(Debug)]
+pub(super) struct Waiter {
+    instance: Arc<Instance>,
+    tell: oneshot::Sender<Result<RunLease, StartRefused>>,
+}
+
+type TableSlots = Slots<Arc<Running>, Waiter, Arc<RunError>>;
+type TableOrder = Order<Arc<Running>, Waiter, Arc<RunError>>;
+
 /// Instances by key; those that nobody has called the longest make room.
 #[derive(Debug)]
 pub struct Table {
     began: Instant,
-    instances: Mutex<Instances>,
-}
-
-#[derive(Debug)]
-struct Instances {
-    by_key: LruCache<InstanceKey, Arc<Instance>>,
-    /// Of all of them.
-    bytes: usize,
-}
-
-impl Instances {
-    fn put(&mut self, key: InstanceKey, instance: Arc<Instance>) {
-        self.bytes += instance.bytes;
-        self.by_key.put(key, instance);
-    }
-
-    fn pop(&mut self, key: &InstanceKey) {
-        if let Some(instance) = self.by_key.pop(key) {
-            self.bytes -= instance.bytes;
-        }
-    }
-
-    /// Lets go of idle ones until there is room for another of so many bytes, or for it alone.
-    fn make_room(&mut self, bytes: usize) -> Result<(), TableFull> {
-        while self.by_key.len() >= MAX_INSTANCES
-            || self.bytes.saturating_add(bytes) > MAX_BYTES && !self.by_key.is_empty()
-        {
-            let mut oldest = self.by_key.iter().rev().take(64);
-            let idle = oldest.find(|(_, instance)| is_idle(instance));
-            let idle = idle.map(|(key, _)| key.clone()).ok_or(TableFull)?;
-            self.pop(&idle);
-        }
-        Ok(())
-    }
-}
-
-impl Default for Table {
-    fn default() -> Self {
-        Self {
-            began: Instant::now(),
-            instances: Mutex::new(Instances {
-                by_key: LruCache::unbounded(),
-                bytes: 0,
-            }),
-        }
-    }
+    slots: Mutex<TableSlots>,
+    starts: mpsc::UnboundedSender<StartOrder>,
 }
 
 impl Table {
-    /// The instance for this key, made where there is none. `limits` is asked only then.
+    /// An empty table. `waiting_bytes`: what the bodies of those who wait for one start may take.
+    /// Each order to start is sent to the supervisor at the other end.
+    pub(super) fn new(
+        config: Config,
+        waiting_bytes: u64,
+        starts: mpsc::UnboundedSender<StartOrder>,
+    ) -> Self {
+        Self {
+            began: Instant::now(),
+            slots: Mutex::new(Slots::new(config, waiting_bytes)),
+            starts,
+        }
+    }
+
+    /// The instance for this key, made where there is none. `recipe` is asked only then.
     ///
     /// Two envs with one key (a collision of the hash) never share an instance: the second gets
     /// one of its own that isn't kept.
@@ -140,62 +116,133 @@ impl Table {
         &self,
         key: &InstanceKey,
         env: Option<&Arc<HotEnv>>,
-        limits: impl FnOnce() -> CallLimits,
+        recipe: impl FnOnce() -> Recipe,
     ) -> Result<Arc<Instance>, TableFull> {
-        let mut instances = self.instances.lock();
-        match instances.by_key.get(key) {
+        let mut slots = self.slots.lock();
+        let collides = match slots.get(key) {
             Some(instance) if instance.has_env(env) => return Ok(Arc::clone(instance)),
-            Some(_) => return Ok(Arc::new(self.make(key, env, limits()))),
-            None => {}
+            found => found.is_some(),
+        };
+        let id = slots.next_instance_id();
+        let instance = Instance::new(id, key.clone(), env, recipe(), self.began);
+        let instance = Arc::new(instance);
+        if !collides && !slots.put(&instance, MAX_INSTANCES, MAX_BYTES) {
+            return Err(TableFull);
         }
-        let instance = Arc::new(self.make(key, env, limits()));
-        instances.make_room(instance.bytes)?;
-        instances.put(key.clone(), Arc::clone(&instance));
         Ok(instance)
     }
 
-    fn make(&self, key: &InstanceKey, env: Option<&Arc<HotEnv>>, limits: CallLimits) -> Instance {
-        let code = key
-            .code
-            .as_ref()
-            .map(|code| first_eight(blake3::hash(code.as_bytes())));
-        let affinity = match (env, code) {
-            (None, None) => None,
-            (env, code) => Some(env.map_or(0, |env| env.affinity()) ^ code.unwrap_or(0)),
-        };
-        Instance {
-            env: env.cloned(),
-            affinity,
-            admission: Admission::new(limits),
-            bytes: env.map_or(0, |env| env.env.memory())
-                + key.code.as_ref().map_or(0, HeaderValue::len),
-            last_used: AtomicU64::new(self.began.elapsed().as_secs()),
-            table_began: self.began,
+    /// A lease on the instance's process, which is started where there is none. Dropping the future
+    /// gives up the wait; a start goes on.
+    ///
+    /// `bytes`: what the caller holds in memory meanwhile.
+    ///
+    /// # Errors
+    /// [`StartRefused`].
+    pub async fn run(
+        self: &Arc<Self>,
+        instance: &Arc<Instance>,
+        bytes: u64,
+        deadline: Instant,
+    ) -> Result<RunLease, StartRefused> {
+        match self.ask(instance, bytes) {
+            Asked::Told(outcome) => outcome,
+            Asked::Waiting(waiting) => timeout_at(deadline.into(), waiting.told())
+                .await
+                .unwrap_or(Err(StartRefused::WaitedTooLong)),
         }
+    }
+
+    /// Asks for a lease, and begins a start where there must be one.
+    pub(super) fn ask(self: &Arc<Self>, instance: &Arc<Instance>, bytes: u64) -> Asked {
+        let (tell, told) = oneshot::channel();
+        let acquired = self.change(|slots| {
+            let waiter = || Waiter {
+                instance: Arc::clone(instance),
+                tell,
+            };
+            slots.acquire(instance, bytes, Instant::now(), waiter)
+        });
+        match acquired {
+            Acquired::Now(outcome) => Asked::Told(self.lease(instance, outcome, false)),
+            Acquired::Wait(run, ticket) => Asked::Waiting(Waiting {
+                told,
+                _place: Place {
+                    table: Arc::clone(self),
+                    instance: Arc::clone(instance),
+                    run,
+                    ticket,
+                },
+            }),
+        }
+    }
+
+    fn lease(
+        self: &Arc<Self>,
+        instance: &Arc<Instance>,
+        outcome: Outcome<Arc<Running>, Arc<RunError>>,
+        waited: bool,
+    ) -> Result<RunLease, StartRefused> {
+        let (running, run) = outcome?;
+        Ok(RunLease::new(
+            Arc::clone(self),
+            Arc::clone(instance),
+            run,
+            running,
+            waited,
+        ))
+    }
+
+    /// Changes the slots and then does what follows from it, without the lock.
+    pub(super) fn change<T>(self: &Arc<Self>, change: impl FnOnce(&mut TableSlots) -> T) -> T {
+        let (result, orders) = {
+            let mut slots = self.slots.lock();
+            let result = change(&mut slots);
+            (result, slots.take_orders())
+        };
+        for order in orders {
+            self.carry_out(order);
+        }
+        result
+    }
+
+    fn carry_out(self: &Arc<Self>, order: TableOrder) {
+        match order {
+            Order::Start(instance, run) => {
+                // Where the supervisor is gone, the gateway is ending and nobody waits any more.
+                drop(self.starts.send(StartOrder { instance, run }));
+            }
+            Order::Stop(running) => running.stop(),
+            Order::Tell(waiter, outcome) => {
+                let outcome = self.lease(&waiter.instance, outcome, true);
+                // Who has left in between lets go of the lease by not taking it.
+                drop(waiter.tell.send(outcome));
+            }
+        }
+    }
+
+    /// Follows a new configuration.
+    pub fn configure(self: &Arc<Self>, config: Config) {
+        self.change(|slots| slots.configure(config));
+    }
+
+    /// Retires every process of a backend: calls under way are finished, new ones start anew.
+    pub fn retire_backend(self: &Arc<Self>, backend: u64) {
+        self.change(|slots| slots.retire_backend(backend));
     }
 
     /// Drops what nobody has called for ten minutes; to be called every so often.
     pub fn sweep(&self) {
         let now = self.began.elapsed().as_secs();
-        let mut instances = self.instances.lock();
-        let is_stale = |instance: &Arc<Instance>| {
-            is_idle(instance)
-                && now.saturating_sub(instance.last_used.load(Relaxed)) > IDLE.as_secs()
-        };
-        let stale = instances
-            .by_key
-            .iter()
-            .filter(|(_, instance)| is_stale(instance));
-        let stale: Vec<_> = stale.map(|(key, _)| key.clone()).collect();
-        for key in stale {
-            instances.pop(&key);
-        }
+        let is_stale =
+            |instance: &Instance| now.saturating_sub(instance.last_used()) > IDLE.as_secs();
+        self.slots.lock().sweep(is_stale);
     }
 
     /// How many instances there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.instances.lock().by_key.len()
+        self.slots.lock().len()
     }
 
     /// Whether there is none.
@@ -203,97 +250,58 @@ impl Table {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    pub(super) fn max_memory(&self) -> Option<u64> {
+        self.slots
+            .lock()
+            .config()
+            .max_memory
+            .map(|size| size.as_u64())
+    }
+
+    pub(super) fn views(&self) -> Vec<SlotView<Arc<Running>, Arc<RunError>>> {
+        self.slots.lock().views()
+    }
+
+    /// Processes between the order to start them and their end, and calls that wait for starts.
+    pub(super) fn alive_and_waiting(&self) -> (usize, usize) {
+        let slots = self.slots.lock();
+        (slots.alive(), slots.waiting())
+    }
 }
 
-/// Whether nobody holds or uses it. Under the table's lock nobody can begin to.
-fn is_idle(instance: &Arc<Instance>) -> bool {
-    Arc::strong_count(instance) == 1 && !instance.admission.is_busy()
+/// What comes of asking for a lease.
+pub(super) enum Asked {
+    /// It, or why there is none.
+    Told(Result<RunLease, StartRefused>),
+    /// It takes a start.
+    Waiting(Waiting),
 }
 
-fn first_eight(hash: blake3::Hash) -> u64 {
-    let mut first = [0; 8];
-    first
-        .iter_mut()
-        .zip(hash.as_bytes())
-        .for_each(|(to, from)| *to = *from);
-    u64::from_le_bytes(first)
+/// A wait for a start; dropped, it is given up.
+pub(super) struct Waiting {
+    told: oneshot::Receiver<Result<RunLease, StartRefused>>,
+    _place: Place,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::env::{DigestKey, Env, EnvString};
-
-    fn hot(text: &str) -> Arc<HotEnv> {
-        let digests = DigestKey::from_secret(&[7; 32]).unwrap();
-        Arc::new(HotEnv::new(EnvString::parse(text).unwrap(), &digests).unwrap())
+impl Waiting {
+    pub(super) async fn told(self) -> Result<RunLease, StartRefused> {
+        // Who isn't told anything was in a table that is no more.
+        self.told.await.unwrap_or(Err(StartRefused::Ending))
     }
+}
 
-    fn key(env: &HotEnv, code: Option<&'static str>) -> InstanceKey {
-        let code = code.map(HeaderValue::from_static);
-        InstanceKey {
-            backend: 0,
-            env: Some(*env.env.key()),
-            code,
-        }
-    }
+/// A place among those who wait.
+struct Place {
+    table: Arc<Table>,
+    instance: Arc<Instance>,
+    run: RunId,
+    ticket: u64,
+}
 
-    fn limits() -> CallLimits {
-        super::super::AdmissionConfig::default().limits_without_env()
-    }
-
-    #[test]
-    fn the_same_env_is_the_same_instance_and_other_code_another() {
-        let table = Table::default();
-        let (one, same) = (hot("A=1\nB=2"), hot("# x\r\nB=2\r\n A = 1 "));
-        let first = table
-            .instance(&key(&one, None), Some(&one), limits)
-            .unwrap();
-        let again = table
-            .instance(&key(&same, None), Some(&same), limits)
-            .unwrap();
-        assert!(Arc::ptr_eq(&first, &again));
-        let other = table
-            .instance(&key(&one, Some("http://c/1")), Some(&one), limits)
-            .unwrap();
-        assert!(!Arc::ptr_eq(&first, &other));
-        assert_ne!(first.affinity(), other.affinity());
-        assert_eq!(table.len(), 2);
-    }
-
-    #[test]
-    fn large_envs_make_room_for_one_another_but_for_those_in_use() {
-        let table = Table::default();
-        let digests = DigestKey::from_secret(&[7; 32]).unwrap();
-        let large = |number: u8| {
-            let env = Env::from_variables([("A", vec![number + 1; 8 << 20])]).unwrap();
-            Arc::new(HotEnv::new(env, &digests).unwrap())
-        };
-        let call = |env: &Arc<HotEnv>| table.instance(&key(env, None), Some(env), limits);
-        let in_use: Vec<_> = (0..30)
-            .map(|number| call(&large(number)).unwrap())
-            .collect();
-        for number in 30..34 {
-            drop(call(&large(number)).unwrap());
-        }
-        assert_eq!(table.len(), MAX_BYTES / (8 << 20) - 1);
-        let first = call(&large(0)).unwrap();
-        assert!(Arc::ptr_eq(&first, &in_use[0]));
-        let last = call(&large(34)).unwrap();
-        assert_eq!(call(&large(35)).unwrap_err(), TableFull);
-        drop(last);
-        assert!(call(&large(35)).is_ok());
-    }
-
-    #[test]
-    fn a_collision_costs_a_miss_and_shares_nothing() {
-        let table = Table::default();
-        let (one, other) = (hot("A=1"), hot("A=2"));
-        let colliding = key(&one, None);
-        let first = table.instance(&colliding, Some(&one), limits).unwrap();
-        let second = table.instance(&colliding, Some(&other), limits).unwrap();
-        assert!(!Arc::ptr_eq(&first, &second));
-        let first_again = table.instance(&colliding, Some(&one), limits).unwrap();
-        assert!(Arc::ptr_eq(&first, &first_again));
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut slots = self.table.slots.lock();
+        slots.leave(&self.instance, self.run, self.ticket);
     }
 }

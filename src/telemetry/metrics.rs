@@ -12,6 +12,7 @@ use prometheus::{
 };
 
 use super::{
+    instance_metrics::InstanceMetrics,
     system,
     worker_metrics::{Labels, SystemMetrics, WorkerMetrics},
 };
@@ -98,6 +99,8 @@ pub struct Metrics {
     registry: Registry,
     worker: WorkerMetrics,
     system: SystemMetrics,
+    /// Of instances that have processes.
+    pub instances: InstanceMetrics,
     calls: Vec<IntCounter>,
     errors: Vec<IntCounter>,
     /// Time calls spent in their env's queue.
@@ -184,6 +187,7 @@ impl Metrics {
         Ok(Self {
             worker: WorkerMetrics::new(r, labels)?,
             system: SystemMetrics::new(r, labels)?,
+            instances: InstanceMetrics::new(r, &SECONDS)?,
             calls: call_handles,
             errors: error_handles,
             queue_seconds: histogram(

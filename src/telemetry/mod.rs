@@ -4,6 +4,7 @@
 //! names, numbers and times. Deliberately absent: tracing export (trace context is passed on, spans
 //! are not sent anywhere) and labels that grow with the number of envs.
 
+mod instance_metrics;
 mod limiter;
 mod line_writer;
 mod logs;

@@ -1,0 +1,97 @@
+//! A new configuration while the gateway runs: what it changes, and what it leaves alone.
+//!
+//! Backends, admission and instances follow it. A backend whose table stays as it was keeps its
+//! members, connections and processes; one that changed is a new one, and the old one's processes
+//! finish their calls and end. Listeners never close. What is fixed when the gateway starts
+//! (`[gateway]`, `[env]`, `[log]`, `[admin]`) needs a restart.
+
+use std::{collections::HashMap, sync::Arc};
+
+use tokio::task::{AbortHandle, JoinSet};
+
+use super::state::{Gateway, Routes};
+use crate::{
+    backend::{self, Backend, Workers},
+    instances::{self, AdmissionConfig},
+};
+
+/// What of a configuration the gateway can follow while it runs.
+#[derive(Debug, Clone)]
+pub struct Reload {
+    /// `[[backend]]`, in order.
+    pub backends: Vec<backend::Config>,
+    /// `[admission]`.
+    pub admission: AdmissionConfig,
+    /// `[instances]`.
+    pub instances: instances::Config,
+}
+
+/// The backends in force, and what keeps watch over each.
+#[derive(Debug, Default)]
+pub(super) struct Backends {
+    tended: HashMap<u64, AbortHandle>,
+}
+
+impl Backends {
+    /// Makes these the backends, and keeps watch over those that are new.
+    pub(super) async fn follow(
+        &mut self,
+        gateway: &Gateway,
+        reload: Reload,
+        tasks: &mut JoinSet<()>,
+    ) {
+        let before = gateway.routes();
+        let kept = |config: &backend::Config| {
+            let mut before = before.backends.iter();
+            before.find(|backend| backend.is_as(config)).cloned()
+        };
+        let context = gateway.backend_context(&reload.instances);
+        let mut backends = Vec::with_capacity(reload.backends.len());
+        let mut changed = Vec::new();
+        for config in &reload.backends {
+            if let Some(backend) = kept(config) {
+                backends.push(backend);
+                continue;
+            }
+            let backend = Arc::new(Backend::new(config, &context));
+            if let Workers::Upstream(upstream) = &backend.workers {
+                upstream.resolve().await;
+                let upstream = Arc::clone(upstream);
+                let tended = tasks.spawn(async move { upstream.tend().await });
+                self.tended.insert(backend.id, tended);
+            }
+            changed.push(backend.name.clone());
+            backends.push(backend);
+        }
+        let stays = |id: u64| backends.iter().any(|backend| backend.id == id);
+        let gone: Vec<_> = before
+            .backends
+            .iter()
+            .filter(|backend| !stays(backend.id))
+            .map(Arc::clone)
+            .collect();
+        gateway.table.configure(reload.instances);
+        gateway.follow(Routes {
+            admission: reload.admission,
+            backends,
+        });
+        for backend in &gone {
+            gateway.table.retire_backend(backend.id);
+            if let Some(tended) = self.tended.remove(&backend.id) {
+                tended.abort();
+            }
+        }
+        let names = |backends: &[Arc<Backend>]| {
+            let names: Vec<_> = backends
+                .iter()
+                .map(|backend| backend.name.as_str())
+                .collect();
+            names.join(", ")
+        };
+        tracing::info!(
+            new = changed.join(", "),
+            gone = names(&gone),
+            "the backends are as configured"
+        );
+    }
+}

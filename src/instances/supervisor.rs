@@ -1,0 +1,334 @@
+//! The one thread that starts, watches and stops processes.
+//!
+//! It lives as long as the program: a parent-death signal follows the thread that made the child.
+//! Each run is a task of its own here, from the order to start it until its process is reaped and
+//! whatever it left behind is gone.
+
+use std::{
+    io,
+    sync::Arc,
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+    time::{MissedTickBehavior, interval},
+};
+
+use super::{Config, Instance, RunError, Running, Table, slots::RunId, table::StartOrder};
+use crate::{
+    backend::process::{Health, Order, Process, ProcessBackend, ProcessHost},
+    telemetry::Metrics,
+};
+
+/// How often the table is looked through for what is idle or old.
+const TICK: Duration = Duration::from_secs(1);
+
+/// How far the end has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
+enum Phase {
+    Running,
+    /// Nothing is started any more; a process is stopped when its last call has ended.
+    Draining,
+    /// Every process is stopped, whatever calls it has.
+    Stopping,
+    /// Every process is killed.
+    Killing,
+}
+
+/// The supervisor's thread, as the gateway sees it.
+#[derive(Debug)]
+pub struct Supervisor {
+    phase: watch::Sender<Phase>,
+    table: Arc<Table>,
+    thread: JoinHandle<()>,
+}
+
+impl Supervisor {
+    /// Starts the thread, and makes the table that it serves. `waiting_bytes`: what the bodies of
+    /// those who wait for one start may take.
+    ///
+    /// # Errors
+    /// The system gives it no thread.
+    pub fn start(
+        config: Config,
+        waiting_bytes: u64,
+        host: Arc<ProcessHost>,
+        metrics: Arc<Metrics>,
+    ) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let (starts, ordered) = mpsc::unbounded_channel();
+        let table = Arc::new(Table::new(config, waiting_bytes, starts));
+        let (phase, phases) = watch::channel(Phase::Running);
+        let watcher = Watcher {
+            table: Arc::clone(&table),
+            host,
+            metrics,
+            phase: phases,
+        };
+        let thread = std::thread::Builder::new()
+            .name("supervisor".to_owned())
+            .spawn(move || runtime.block_on(supervise(watcher, ordered)))?;
+        Ok(Self {
+            phase,
+            table,
+            thread,
+        })
+    }
+
+    /// The table whose processes it runs.
+    #[must_use]
+    pub const fn table(&self) -> &Arc<Table> {
+        &self.table
+    }
+
+    /// Begins the end: starts are cancelled and who waits for one is told so; a process is stopped
+    /// when its last call has ended.
+    pub fn drain(&self) {
+        self.phase.send_replace(Phase::Draining);
+    }
+
+    /// Stops every process, also those that still have calls, and waits until all are gone.
+    pub async fn stop(self) {
+        self.phase.send_replace(Phase::Stopping);
+        self.join().await;
+    }
+
+    /// Kills every process and waits until all are gone.
+    pub async fn kill(self) {
+        self.phase.send_replace(Phase::Killing);
+        self.join().await;
+    }
+
+    /// Makes [`stop`](Self::stop), under way elsewhere, a kill.
+    #[must_use]
+    pub fn killer(&self) -> impl Fn() + use<> {
+        let phase = self.phase.clone();
+        move || {
+            phase.send_replace(Phase::Killing);
+        }
+    }
+
+    async fn join(self) {
+        while !self.thread.is_finished() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        if self.thread.join().is_err() {
+            tracing::error!("the supervisor panicked; this is a fault of the program");
+        }
+    }
+}
+
+/// What every run's task needs.
+#[derive(Debug, Clone)]
+struct Watcher {
+    table: Arc<Table>,
+    host: Arc<ProcessHost>,
+    metrics: Arc<Metrics>,
+    phase: watch::Receiver<Phase>,
+}
+
+async fn supervise(mut watcher: Watcher, mut ordered: mpsc::UnboundedReceiver<StartOrder>) {
+    let mut runs = JoinSet::new();
+    let mut tick = interval(TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            Some(order) = ordered.recv() => {
+                runs.spawn(watcher.clone().run(order.instance, order.run));
+            }
+            ended = runs.join_next(), if !runs.is_empty() => report(ended),
+            _ = tick.tick() => {
+                watcher.table.change(|slots| slots.tick(Instant::now()));
+                watcher.count();
+            }
+            () = reached(&mut watcher.phase, Phase::Draining) => break,
+            () = watcher.host.watchdog_gone() => {
+                tracing::error!("the watchdog is gone: every instance is killed, and the gateway ends");
+                watcher.host.kill_all();
+                std::process::exit(1);
+            }
+        }
+    }
+    watcher.table.change(super::slots::Slots::end);
+    drop(ordered);
+    while let Some(ended) = runs.join_next().await {
+        report(Some(ended));
+    }
+    watcher.count();
+}
+
+fn report(ended: Option<Result<(), tokio::task::JoinError>>) {
+    if let Some(Err(error)) = ended {
+        tracing::error!(%error, "an instance's task failed; this is a fault of the program");
+    }
+}
+
+/// Ready once the end has come so far.
+async fn reached(phase: &mut watch::Receiver<Phase>, least: Phase) {
+    // Where the gateway is gone without a word, it is the end, too.
+    drop(phase.wait_for(|&phase| phase >= least).await);
+}
+
+impl Watcher {
+    /// One run, from its start until nothing of it is left.
+    async fn run(mut self, instance: Arc<Instance>, run: RunId) {
+        let (Some(backend), Some(env)) = (instance.process(), instance.env()) else {
+            return;
+        };
+        let began = Instant::now();
+        let order = Order {
+            instance: run.instance,
+            generation: run.generation,
+            env: Arc::clone(&env.env),
+            digest: env.digest,
+            rev: instance.rev().cloned(),
+        };
+        let mut phase = self.phase.clone();
+        let started = tokio::select! {
+            started = backend.start(&self.host, order) => started.map_err(RunError::Start),
+            () = reached(&mut phase, Phase::Draining) => Err(RunError::Cancelled),
+        };
+        let outcome = match &started {
+            Ok(_) => "ready",
+            Err(RunError::Cancelled) => "cancelled",
+            Err(_) => "failed",
+        };
+        self.metrics
+            .instances
+            .starts_total
+            .with_label_values(&[backend.name(), outcome])
+            .inc();
+        match started {
+            Ok(process) => {
+                let took = began.elapsed();
+                self.metrics
+                    .instances
+                    .start_seconds
+                    .observe(took.as_secs_f64());
+                tracing::info!(
+                    backend = backend.name(),
+                    digest = %env.digest,
+                    instance = run.instance,
+                    generation = run.generation,
+                    pid = process.pid(),
+                    took_ms = took.as_millis(),
+                    "an instance is ready"
+                );
+                self.watch(&instance, run, backend, process).await;
+            }
+            Err(error) => {
+                if !matches!(error, RunError::Cancelled) {
+                    tracing::warn!(
+                        backend = backend.name(),
+                        digest = %env.digest,
+                        instance = run.instance,
+                        generation = run.generation,
+                        "an instance failed to start: {error}"
+                    );
+                }
+                let error = Arc::new(error);
+                self.table
+                    .change(|slots| slots.start_failed(&instance, run, error, Instant::now()));
+            }
+        }
+        self.table.change(|slots| slots.ended(run));
+    }
+
+    /// Watches a process until it is gone.
+    async fn watch(
+        &mut self,
+        instance: &Arc<Instance>,
+        run: RunId,
+        backend: &ProcessBackend,
+        process: Process,
+    ) {
+        let running = Arc::new(Running::new(process.endpoint(), process.pid()));
+        self.table.change(|slots| {
+            slots.started(instance, run, Arc::clone(&running), Instant::now());
+        });
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut asked = Instant::now();
+        let mut grace = backend.stop_grace();
+        loop {
+            tokio::select! {
+                status = process.exited() => {
+                    let error = Arc::new(RunError::Exited(status.to_string()));
+                    let exits = &self.metrics.instances.exits_total;
+                    exits.with_label_values(&[backend.name()]).inc();
+                    tracing::warn!(
+                        backend = backend.name(),
+                        instance = run.instance,
+                        generation = run.generation,
+                        pid = running.pid,
+                        "an instance ended by itself: {status}"
+                    );
+                    self.table
+                        .change(|slots| slots.exited(instance, run, error, Instant::now()));
+                    break;
+                }
+                () = running.stopped() => break,
+                () = reached(&mut self.phase, Phase::Stopping) => break,
+                _ = tick.tick() => {
+                    if let Some(reason) = self.look(&running, backend, &process, &mut asked).await {
+                        tracing::info!(
+                            backend = backend.name(),
+                            instance = run.instance,
+                            generation = run.generation,
+                            pid = running.pid,
+                            reason,
+                            "an instance is replaced"
+                        );
+                        self.table.change(|slots| slots.retire(instance, run));
+                    }
+                }
+            }
+        }
+        if *self.phase.borrow() == Phase::Killing {
+            grace = Duration::ZERO;
+        }
+        let mut phase = self.phase.clone();
+        process
+            .stop(grace, reached(&mut phase, Phase::Killing))
+            .await;
+    }
+
+    /// Why a process should be replaced, where it should.
+    async fn look(
+        &self,
+        running: &Running,
+        backend: &ProcessBackend,
+        process: &Process,
+        asked: &mut Instant,
+    ) -> Option<&'static str> {
+        let rss = process.rss().unwrap_or(0);
+        running.set_rss(rss);
+        if self.table.max_memory().is_some_and(|most| rss > most) {
+            return Some("it takes more memory than instances.max_memory");
+        }
+        let is_suspect = running.is_suspect();
+        let interval = backend.health_interval();
+        if !is_suspect && interval.is_none_or(|interval| asked.elapsed() < interval) {
+            return None;
+        }
+        *asked = Instant::now();
+        match process.probe_health().await {
+            Health::Well => {
+                running.answered();
+                None
+            }
+            Health::Unwell => Some("its /health says that it wants to be replaced"),
+            Health::Silent if is_suspect => Some("calls time out and its /health doesn't answer"),
+            Health::Silent => None,
+        }
+    }
+
+    fn count(&self) {
+        super::view::count(&self.table, &self.metrics);
+    }
+}
