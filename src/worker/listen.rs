@@ -1,12 +1,17 @@
 //! Where a worker listens: at an address of its own, or on a socket that whoever started it made
 //! and passed on, as systemd does (`sd_listen_fds(3)`).
 
-use std::{env, fmt, io, net, net::SocketAddr, os::fd::OwnedFd, os::unix, path::PathBuf, process};
+use std::{
+    env, fmt, fs, io, net, net::SocketAddr, os::fd::OwnedFd, os::unix, path::PathBuf, process,
+};
 
 use thiserror::Error;
 use tokio::net::{TcpListener, UnixListener};
 
 use super::serve::Stream;
+
+/// Where the kernel shows what is passed on.
+const DESCRIPTOR: &str = "/proc/self/fd/3";
 
 /// Where a worker listens. Shown as the URL of a member.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,6 +85,8 @@ impl Inherited {
         if variable("LISTEN_FDS")? != "1" {
             return Err(InheritError::NotOne);
         }
+        // What isn't open mustn't be taken: its number is soon something else's.
+        fs::read_link(DESCRIPTOR).map_err(InheritError::NoSocket)?;
         let mut passed = sd_listen_fds::get().map_err(|_| InheritError::NotOne)?;
         let (_, descriptor) = passed.pop().ok_or(InheritError::NotOne)?;
         Self::new(descriptor.into_std()).map_err(InheritError::NoSocket)
