@@ -106,6 +106,7 @@ impl Sample {
         let options = Options {
             framework: config.framework.clone(),
             dialect: config.dialect,
+            own_process: false,
         };
         let any_port = Address::Tcp(([127, 0, 0, 1], 0).into());
         let worker = Worker::bind(&any_port, options)

@@ -17,6 +17,7 @@ mod error;
 mod glob;
 mod key;
 mod lookup;
+mod proof;
 #[cfg(test)]
 mod properties;
 mod reserved;
@@ -31,6 +32,7 @@ pub use error::EnvError;
 pub use glob::Glob;
 pub use key::EnvKey;
 pub use lookup::EnvLookup;
+pub use proof::{BASE_VARIABLE, NONCE_VARIABLE, env_proof, is_same_proof};
 pub use reserved::Reserved;
 pub use settings::{Concurrency, SettingError, WorkerSettings};
 pub use size::{MAX_ENV_BYTES, MAX_STRING_BYTES};

@@ -1,6 +1,6 @@
 //! The worker's facets.
 
-use std::time::Duration;
+use std::{process, time::Duration};
 
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{
@@ -10,7 +10,9 @@ use serde_json::{
 use tokio::time::sleep;
 
 use super::{
+    condition::{Condition, MOST_MIB},
     dialect::{Call, Vars},
+    serve::State,
     sessions::Sessions,
 };
 use crate::env::EnvString;
@@ -58,7 +60,8 @@ pub(super) struct Log {
 }
 
 /// Calls a facet's method.
-pub(super) async fn run(call: &Call, sessions: &Sessions) -> Answer {
+pub(super) async fn run(call: &Call, state: &State) -> Answer {
+    let own_process = state.condition.own_process;
     let result = match (call.facet.as_str(), call.method.as_str()) {
         ("EchoFacet", "Echo") => call.echo(),
         ("EnvFacet", "Digest") => call.digest(),
@@ -70,8 +73,15 @@ pub(super) async fn run(call: &Call, sessions: &Sessions) -> Answer {
             ..Answer::default()
         }),
         ("LogFacet", "Write") => call.log(),
-        ("SessionFacet", "Count") => call.count(sessions),
-        (facet, method) => Err(not_found(facet, method)),
+        ("SessionFacet", "Count") => call.count(&state.sessions),
+        ("HealthFacet", "Ail") => {
+            state.condition.ail();
+            Ok(Answer::default())
+        }
+        ("ProcessFacet", "Pid") if own_process => returned(&process::id()),
+        ("ProcessFacet", "Exit") if own_process => call.exit(),
+        ("MemoryFacet", "Hold") if own_process => call.hold(&state.condition),
+        (facet, method) => Err(not_found(facet, method, own_process)),
     };
     result.unwrap_or_else(|exception| Answer {
         outcome: Outcome::Thrown(exception),
@@ -87,7 +97,7 @@ fn exception(class: &'static str, message: impl Into<String>) -> Exception {
     }
 }
 
-fn not_found(facet: &str, method: &str) -> Exception {
+fn not_found(facet: &str, method: &str, own_process: bool) -> Exception {
     let facets = [
         "EchoFacet",
         "EnvFacet",
@@ -95,8 +105,10 @@ fn not_found(facet: &str, method: &str) -> Exception {
         "FailFacet",
         "LogFacet",
         "SessionFacet",
+        "HealthFacet",
     ];
-    if facets.contains(&facet) {
+    let of_own_process = ["ProcessFacet", "MemoryFacet"];
+    if facets.contains(&facet) || (own_process && of_own_process.contains(&facet)) {
         let message = format!("Class '{facet}' doesn't have public method called '{method}'.");
         exception("Unisave.Facets.MethodSearchException", message)
     } else {
@@ -186,6 +198,22 @@ impl Call {
         let mut answer = returned(&count)?;
         answer.session = Some(id);
         Ok(answer)
+    }
+
+    fn exit(&self) -> Result<Answer, Exception> {
+        let [code] = self.arguments("code")?;
+        process::exit(self.argument(code, "code")?)
+    }
+
+    fn hold(&self, condition: &Condition) -> Result<Answer, Exception> {
+        let [mib] = self.arguments("mib")?;
+        let mib: usize = self.argument(mib, "mib")?;
+        if mib > MOST_MIB {
+            let message = "MemoryFacet.Hold holds at most 1024 MiB";
+            return Err(exception("System.ArgumentOutOfRangeException", message));
+        }
+        condition.hold(mib);
+        Ok(Answer::default())
     }
 
     fn arguments<const N: usize>(&self, names: &str) -> Result<&[Box<RawValue>; N], Exception> {

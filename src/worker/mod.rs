@@ -14,30 +14,43 @@
 //! | `FailFacet/Crash()` | answers 500 with `X-Unisave-Error-Response: 1.0` |
 //! | `LogFacet/Write(message, count)` | writes so many log entries, at most 1,000 |
 //! | `SessionFacet/Count()` | returns how many such calls the session has seen; starts one where there is none |
+//! | `HealthFacet/Ail()` | returns null; from now on `/health` answers 503, as a C# worker's does that wants to be restarted |
+//! | `ProcessFacet/Pid()` | returns its process id |
+//! | `ProcessFacet/Exit(code)` | ends the process at once, in the middle of this call and all others |
+//! | `MemoryFacet/Hold(mib)` | returns null; holds so many MiB from now on, at most 1,024, and those of the call before no more. Dies where it can't have them |
+//!
+//! The last three are there only where the worker has its process to itself. So is the proof of its
+//! environment: started with a nonce in `ENVGATE_PROOF`, its `/health` carries
+//! `X-Envgate-Env-Proof`, by which whoever started it sees that it runs with the variables that it
+//! was meant to have, and with no others.
 //!
 //! `GET /health` answers `OK`. Frameworks up to 0.11.0 serve one call at a time; later ones as many
-//! as come. Everything is bounded: connections, bodies, heads, sessions, waits.
+//! as come. Everything is bounded: connections, bodies, heads, sessions, waits, held memory.
 //!
 //! Deliberately absent: TLS, HTTP/2, lasting sessions, limits by env. A worker pool has the latter
 //! in front.
 
+mod condition;
 mod dialect;
 mod facets;
+mod listen;
+mod proof;
 mod serve;
 mod sessions;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, future::Future, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{future::Future, io, sync::Arc, time::Duration};
 
 use tokio::{
-    net::{TcpListener, UnixListener},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
     task::JoinSet,
     time::{sleep, timeout},
 };
 
 use crate::facet::{Dialect, Framework};
+use listen::Listener;
+pub use listen::{Address, InheritError, Inherited};
 use serve::State;
 
 /// Connections at once; more wait in the listener's backlog.
@@ -52,7 +65,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Worker {
     listener: Listener,
-    address: Address,
     state: Arc<State>,
 }
 
@@ -63,30 +75,8 @@ pub struct Options {
     pub framework: Framework,
     /// What it speaks; by the framework where it isn't said.
     pub dialect: Option<Dialect>,
-}
-
-/// Where a worker listens. Shown as the URL of a member.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Address {
-    /// An address and port; port 0 takes a free one.
-    Tcp(SocketAddr),
-    /// The path of a Unix socket.
-    Unix(PathBuf),
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(address) => write!(f, "http://{address}"),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
-}
-
-#[derive(Debug)]
-enum Listener {
-    Tcp(TcpListener),
-    Unix(UnixListener),
+    /// Whether the process is its own: to end, to fill, and to prove the environment of.
+    pub own_process: bool,
 }
 
 impl Worker {
@@ -94,30 +84,32 @@ impl Worker {
     ///
     /// # Errors
     ///
-    /// The address can't be listened at.
+    /// The address can't be listened at, or the environment can't be read.
     pub async fn bind(address: &Address, options: Options) -> io::Result<Self> {
-        let (listener, address) = match address {
-            Address::Tcp(address) => {
-                let listener = TcpListener::bind(address).await?;
-                let address = Address::Tcp(listener.local_addr()?);
-                (Listener::Tcp(listener), address)
-            }
-            Address::Unix(path) => {
-                let listener = UnixListener::bind(path)?;
-                (Listener::Unix(listener), Address::Unix(path.clone()))
-            }
-        };
+        let listener = Listener::bind(address).await?;
+        Self::new(listener, &options)
+    }
+
+    /// Listens on a socket that was passed on.
+    ///
+    /// # Errors
+    ///
+    /// The runtime can't wait for it, or the environment can't be read.
+    pub fn inherit(inherited: Inherited, options: Options) -> io::Result<Self> {
+        Self::new(Listener::inherit(inherited)?, &options)
+    }
+
+    fn new(listener: Listener, options: &Options) -> io::Result<Self> {
         Ok(Self {
             listener,
-            address,
-            state: Arc::new(State::new(&options)),
+            state: Arc::new(State::new(options)?),
         })
     }
 
     /// Where it listens, with the port that it was given.
     #[must_use]
     pub const fn local_addr(&self) -> &Address {
-        &self.address
+        &self.listener.address
     }
 
     /// Serves until `shutdown` is ready, and then for at most 5 s until the calls under way have
@@ -144,14 +136,14 @@ impl Worker {
                 },
             }
         }
-        drop(self.listener);
+        let file = self.listener.close();
         draining.send_replace(true);
         let ended = async { while connections.join_next().await.is_some() {} };
         if timeout(GRACE, ended).await.is_err() {
             connections.shutdown().await;
         }
-        if let Address::Unix(path) = &self.address
-            && let Err(error) = std::fs::remove_file(path)
+        if let Some(path) = file
+            && let Err(error) = std::fs::remove_file(&path)
         {
             tracing::warn!(path = %path.display(), %error, "the sample worker's socket stays");
         }
@@ -163,16 +155,6 @@ impl Worker {
     ) -> (Option<OwnedSemaphorePermit>, io::Result<serve::Stream>) {
         // The semaphore is never closed, so there is always a slot in the end.
         let slot = Arc::clone(slots).acquire_owned().await.ok();
-        let stream = match &self.listener {
-            Listener::Tcp(listener) => listener.accept().await.and_then(|(stream, _)| {
-                stream.set_nodelay(true)?;
-                Ok(serve::Stream::Tcp(stream))
-            }),
-            Listener::Unix(listener) => {
-                let accepted = listener.accept().await;
-                accepted.map(|(stream, _)| serve::Stream::Unix(stream))
-            }
-        };
-        (slot, stream)
+        (slot, self.listener.accept().await)
     }
 }

@@ -1,8 +1,8 @@
 //! A worker's connections: one request after the other, each read whole, called, answered.
 
-use std::{convert::Infallible, future::poll_fn, pin::Pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, future::poll_fn, io, pin::Pin, sync::Arc, time::Duration};
 
-use http::{Method, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -13,7 +13,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::{Options, dialect, facets, sessions::Sessions};
+use super::{Options, condition::Condition, dialect, facets, proof, sessions::Sessions};
 use crate::facet::Dialect;
 
 /// The time for a head. hyper counts the rest between requests too, so it is longer than the
@@ -29,18 +29,26 @@ pub(super) struct State {
     dialect: Dialect,
     /// One permit: frameworks up to 0.11.0 serve one call at a time.
     turn: Option<Semaphore>,
-    sessions: Sessions,
+    pub(super) sessions: Sessions,
+    pub(super) condition: Condition,
+    proof: Option<HeaderValue>,
 }
 
 impl State {
-    pub(super) fn new(options: &Options) -> Self {
+    pub(super) fn new(options: &Options) -> io::Result<Self> {
         let by_framework = options.framework.default_dialect();
         let one_at_a_time = options.framework.one_call_at_a_time();
-        Self {
+        let proof = match options.own_process {
+            true => proof::of_own_environment()?,
+            false => None,
+        };
+        Ok(Self {
             dialect: options.dialect.unwrap_or(by_framework),
             turn: one_at_a_time.then(|| Semaphore::new(1)),
             sessions: Sessions::default(),
-        }
+            condition: Condition::new(options.own_process),
+            proof,
+        })
     }
 }
 
@@ -95,7 +103,7 @@ async fn drained(drain: &mut watch::Receiver<bool>) {
 
 async fn respond(state: &State, request: Request<Incoming>) -> Response<String> {
     if request.method() == Method::GET && request.uri().path() == "/health" {
-        return Response::new("OK\n".to_owned());
+        return health(state);
     }
     let answer = async {
         let (head, body) = request.into_parts();
@@ -110,11 +118,23 @@ async fn respond(state: &State, request: Request<Incoming>) -> Response<String> 
             None => None,
         };
         let started = Instant::now();
-        let answer = facets::run(&call, &state.sessions).await;
+        let answer = facets::run(&call, state).await;
         drop(turn);
         answer.write(state.dialect, started.elapsed())
     };
     answer.await.unwrap_or_else(Refusal::into_response)
+}
+
+fn health(state: &State) -> Response<String> {
+    if state.condition.ails() {
+        return Refusal(StatusCode::SERVICE_UNAVAILABLE, "it wants to be restarted")
+            .into_response();
+    }
+    let mut response = Response::new("OK\n".to_owned());
+    if let Some(proof) = &state.proof {
+        response.headers_mut().insert(proof::HEADER, proof.clone());
+    }
+    response
 }
 
 /// A body, whole. Cancelled with its request.

@@ -30,6 +30,7 @@ async fn start_at(address: &Address, framework: &str, dialect: Option<Dialect>) 
     let options = Options {
         framework: framework.parse().unwrap(),
         dialect,
+        own_process: false,
     };
     let worker = Worker::bind(address, options).await.unwrap();
     let address = worker.local_addr().clone();
@@ -248,6 +249,31 @@ async fn sessions_are_started_and_counted() {
         .json();
     assert_eq!(second["returned"], 2);
     assert_eq!(second["special"]["sessionId"].to_string(), id);
+    worker.end().await;
+}
+
+#[tokio::test]
+async fn one_that_ails_says_so() {
+    let worker = start("0.12.0", None).await;
+    let reply = worker.modern("HealthFacet/Ail", "[]", "").await;
+    assert_eq!(reply.json()["status"], "ok");
+    let health = worker.send("GET /health HTTP/1.1\r\n", "").await;
+    assert_eq!(health.status, 503);
+    let reply = worker.modern("EchoFacet/Echo", "[1]", "").await;
+    assert_eq!(reply.json()["returned"], 1);
+    worker.end().await;
+}
+
+#[tokio::test]
+async fn anothers_process_is_not_for_calls_to_end_or_fill() {
+    let worker = start("0.12.0", None).await;
+    for path in ["ProcessFacet/Exit", "ProcessFacet/Pid", "MemoryFacet/Hold"] {
+        let reply = worker.modern(path, "[0]", "").await.json();
+        assert_eq!(
+            reply["exception"]["ClassName"],
+            "Unisave.Facets.FacetSearchException"
+        );
+    }
     worker.end().await;
 }
 

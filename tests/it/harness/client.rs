@@ -145,6 +145,11 @@ impl Call {
         call.header("X-Unisave-Request", "Facet")
     }
 
+    pub(crate) fn facet(mut self, facet: &str) -> Self {
+        facet.clone_into(&mut self.facet);
+        self
+    }
+
     pub(crate) fn method(mut self, method: &str) -> Self {
         method.clone_into(&mut self.method);
         self

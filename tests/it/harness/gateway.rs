@@ -11,7 +11,7 @@ use std::{
 
 use super::{Address, Call, Client, DEADLINE, Json, Message, Metrics, eventually};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_envgate");
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_envgate");
 
 /// How a gateway is to be started.
 #[derive(Debug)]

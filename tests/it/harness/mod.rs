@@ -10,17 +10,19 @@ mod json;
 mod metrics;
 mod pattern;
 mod script;
+mod worker;
 
 use std::time::{Duration, Instant};
 
 pub(crate) use backend::{Backend, Refusing, Seen};
 pub(crate) use client::{Call, Client, burst};
-pub(crate) use gateway::{Gateway, Setup, TempFile, run};
+pub(crate) use gateway::{Gateway, PROGRAM, Setup, TempFile, run};
 pub(crate) use http::{Address, Broken, Message, Stream, Wire};
 pub(crate) use json::{Json, base64};
 pub(crate) use metrics::Metrics;
 pub(crate) use pattern::matches;
 pub(crate) use script::{Step, answer, ok, ok_modern};
+pub(crate) use worker::{Program, Running, VARIABLES, Way};
 
 /// How long anything may take that should happen at once; long, for a busy machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(15);
