@@ -5,6 +5,9 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr, time::Duratio
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::{Deserialize, Deserializer, de};
 
+use super::process::{
+    CodePattern, Command, Group, Limits, Listen, Names, OwnVariables, ProcessConfig, Readiness, User,
+};
 use crate::{
     env::{Env, Glob},
     facet::{Dialect, Framework},
@@ -12,34 +15,149 @@ use crate::{
 
 /// A configured source of instances.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a table")]
+#[serde(try_from = "Table")]
 pub struct Config {
     /// Its name in logs, metrics and answers; unique.
     pub name: String,
-    /// What it is.
-    #[serde(default)]
-    pub kind: Kind,
     /// The framework inside its workers.
-    #[serde(default = "Framework::assumed")]
     pub framework: Framework,
     /// What its workers speak; by the framework where it isn't said.
-    #[serde(default)]
     pub dialect: Option<Dialect>,
-    /// Its members, for `upstream`. A host name that resolves to several addresses is as many
-    /// members.
-    #[serde(default)]
-    pub urls: Vec<UpstreamUrl>,
-    #[serde(skip)]
-    pub process: Option<super::process::ProcessConfig>,
-    /// How calls are spread over the members.
-    #[serde(default)]
-    pub balance: Balance,
-    /// How often each member's `GET /health` is asked; never where it isn't said.
-    #[serde(default, with = "humantime_serde::option")]
+    /// How often each worker's `GET /health` is asked. Where it isn't said, never for an upstream
+    /// and every 10 s for a process whose readiness is its health.
     pub health_interval: Option<Duration>,
     /// Which calls it takes; all where it isn't said. The first backend that matches takes a call.
-    #[serde(default)]
     pub when: Option<When>,
+    /// What serves its instances.
+    pub workers: WorkersConfig,
+}
+
+/// What serves a backend's instances.
+#[derive(Debug, Clone, PartialEq)]
+pub enum WorkersConfig {
+    /// A pool of workers that something else runs.
+    Upstream(UpstreamConfig),
+    /// Processes that the gateway starts, one for each env.
+    Process(ProcessConfig),
+}
+
+/// A pool of workers that something else runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpstreamConfig {
+    /// Its members. A host name that resolves to several addresses is as many members.
+    pub urls: Vec<UpstreamUrl>,
+    /// How calls are spread over the members.
+    pub balance: Balance,
+}
+
+/// A `[[backend]]` table as it is written: the keys of every kind.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+struct Table {
+    name: String,
+    kind: Option<Kind>,
+    #[serde(default = "Framework::assumed")]
+    framework: Framework,
+    dialect: Option<Dialect>,
+    when: Option<When>,
+    #[serde(default, with = "humantime_serde::option")]
+    health_interval: Option<Duration>,
+    urls: Option<Vec<UpstreamUrl>>,
+    balance: Option<Balance>,
+    command: Option<Command>,
+    cwd: Option<PathBuf>,
+    listen: Option<Listen>,
+    env: Option<OwnVariables>,
+    inherit: Option<Names>,
+    readiness: Option<Readiness>,
+    #[serde(default, with = "humantime_serde::option")]
+    stop_grace: Option<Duration>,
+    user: Option<User>,
+    group: Option<Group>,
+    limits: Option<Limits>,
+    code: Option<CodePattern>,
+}
+
+/// Why a `[[backend]]` table makes no backend.
+#[derive(Debug, thiserror::Error)]
+enum TableError {
+    #[error("kind = \"{0}\" has no {1}; that is a key of kind = \"{2}\"")]
+    OfAnotherKind(Kind, &'static str, Kind),
+    #[error("it has neither urls nor a command; name its members or what to start")]
+    NoWorkers,
+    #[error("kind = \"upstream\" needs urls, like [\"http://127.0.0.1:9001\"]")]
+    NoUrls,
+    #[error("kind = \"process\" needs a command, like [\"worker\", \"--port\", \"{{port}}\"]")]
+    NoCommand,
+    #[error(transparent)]
+    Process(#[from] super::process::ConfigError),
+}
+
+impl TryFrom<Table> for Config {
+    type Error = TableError;
+
+    fn try_from(table: Table) -> Result<Self, TableError> {
+        let kind = match (table.kind, &table.urls, &table.command) {
+            (Some(kind), ..) => kind,
+            (None, _, Some(_)) => Kind::Process,
+            (None, Some(_), None) => Kind::Upstream,
+            (None, None, None) => return Err(TableError::NoWorkers),
+        };
+        let of_upstream = [("urls", table.urls.is_some()), ("balance", table.balance.is_some())];
+        let of_process = [
+            ("command", table.command.is_some()),
+            ("cwd", table.cwd.is_some()),
+            ("listen", table.listen.is_some()),
+            ("env", table.env.is_some()),
+            ("inherit", table.inherit.is_some()),
+            ("readiness", table.readiness.is_some()),
+            ("stop_grace", table.stop_grace.is_some()),
+            ("user", table.user.is_some()),
+            ("group", table.group.is_some()),
+            ("limits", table.limits.is_some()),
+            ("code", table.code.is_some()),
+        ];
+        let (others, other) = match kind {
+            Kind::Upstream => (&of_process[..], Kind::Process),
+            Kind::Process => (&of_upstream[..], Kind::Upstream),
+        };
+        if let Some((key, _)) = others.iter().find(|(_, is_said)| *is_said) {
+            return Err(TableError::OfAnotherKind(kind, key, other));
+        }
+        let workers = match kind {
+            Kind::Upstream => WorkersConfig::Upstream(UpstreamConfig {
+                urls: table.urls.ok_or(TableError::NoUrls)?,
+                balance: table.balance.unwrap_or_default(),
+            }),
+            Kind::Process => {
+                let mut process = ProcessConfig::new(table.command.ok_or(TableError::NoCommand)?);
+                process.cwd = table.cwd;
+                process.listen = table.listen;
+                process.env = table.env.unwrap_or_default();
+                if let Some(inherit) = table.inherit {
+                    process.inherit = inherit;
+                }
+                process.readiness = table.readiness.unwrap_or_default();
+                if let Some(grace) = table.stop_grace {
+                    process.stop_grace = grace;
+                }
+                process.user = table.user;
+                process.group = table.group;
+                process.limits = table.limits.unwrap_or_default();
+                process.code = table.code;
+                process.check()?;
+                WorkersConfig::Process(process)
+            }
+        };
+        Ok(Self {
+            name: table.name,
+            framework: table.framework,
+            dialect: table.dialect,
+            health_interval: table.health_interval,
+            when: table.when,
+            workers,
+        })
+    }
 }
 
 impl Config {
@@ -60,12 +178,20 @@ impl Config {
 }
 
 /// What a backend is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
-    /// A pool of workers that something else runs.
-    #[default]
+enum Kind {
     Upstream,
+    Process,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Upstream => "upstream",
+            Self::Process => "process",
+        })
+    }
 }
 
 /// How calls are spread over a backend's members.

@@ -23,6 +23,7 @@ WORKER_GRACEFUL_SHUTDOWN_SECONDS, WORKER_ENVIRONMENT_ID, WORKER_BACKEND_ID), the
 
 Examples:
   envgate serve
+  envgate serve -- python3 worker.py {port}
   envgate serve --listen 0.0.0.0:8080 --upstream http://10.0.0.11:8080 --dialect legacy
   envgate serve --config envgate.toml --set gateway.access_log=off
   envgate serve --config envgate.toml --set backend.0.balance=least_requests";
@@ -37,8 +38,8 @@ pub struct ServeArgs {
     /// Where to listen: an address and port like 127.0.0.1:8080, or unix:/path. Repeatable.
     #[arg(long, value_name = "ADDR")]
     pub listen: Vec<String>,
-    /// A member of the backend "default": `http://host:port` or unix:/path. Repeatable. Without any
-    /// and without a configured backend, the sample worker runs.
+    /// A member of the backend "default": `http://host:port` or unix:/path. Repeatable. Without any,
+    /// without a command and without a configured backend, the sample worker runs.
     #[arg(long, value_name = "URL")]
     pub upstream: Vec<String>,
     /// The framework inside the workers, like 0.12.0.
@@ -53,6 +54,11 @@ pub struct ServeArgs {
     /// Overrides any key of the file; the value is TOML, or text where it is none. Repeatable.
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+    /// Runs this as a worker, one process for each env, instead of a backend that the file defines.
+    /// `{port}` or `{socket}` in it stands for where it is to listen; without either it is given a
+    /// listening socket as descriptor 3, as systemd does.
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
     /// A file to write once connections are accepted: the bound addresses, as one line of JSON.
     #[arg(long, value_name = "FILE")]
     pub ready_file: Option<PathBuf>,
@@ -67,6 +73,7 @@ impl ServeArgs {
             flags: FlagValues {
                 listen: self.listen.clone(),
                 upstream: self.upstream.clone(),
+                command: self.command.clone(),
                 framework: self.framework.clone(),
                 dialect: self.dialect.clone(),
                 env_source: self.env_source.clone(),

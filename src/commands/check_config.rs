@@ -78,7 +78,7 @@ fn text(file: &str, config: &Config, style: Style) -> String {
     if config.backends.is_empty() {
         rows.push([
             "backend".to_owned(),
-            "none: the sample worker runs".to_owned(),
+            "none: processes of the sample worker".to_owned(),
         ]);
     }
     for backend in &config.backends {
@@ -88,30 +88,47 @@ fn text(file: &str, config: &Config, style: Style) -> String {
 }
 
 fn backend_text(backend: &backend::Config) -> String {
-    let urls: Vec<String> = backend.urls.iter().map(ToString::to_string).collect();
     let takes = if backend.when.is_some() {
         "by `when`"
     } else {
         "all calls"
     };
     format!(
-        "{}: {takes}, {}, framework {}, at {}",
+        "{}: {takes}, {}, framework {}, {}",
         backend.name,
         backend.dialect().name(),
         backend.framework,
-        urls.join(", ")
+        workers_text(&backend.workers)
     )
+}
+
+fn workers_text(workers: &WorkersConfig) -> String {
+    match workers {
+        WorkersConfig::Upstream(upstream) => format!("at {}", urls(upstream).join(", ")),
+        WorkersConfig::Process(process) => {
+            let program = process.command.first().map_or("", String::as_str);
+            format!("a process of {program} for each env ({})", process.listen())
+        }
+    }
+}
+
+fn urls(upstream: &UpstreamConfig) -> Vec<String> {
+    upstream.urls.iter().map(ToString::to_string).collect()
 }
 
 fn json(file: &str, config: &Config) -> Value {
     let backend = |backend: &backend::Config| {
-        let urls: Vec<String> = backend.urls.iter().map(ToString::to_string).collect();
+        let (kind, workers) = match &backend.workers {
+            WorkersConfig::Upstream(upstream) => ("upstream", ("urls", json!(urls(upstream)))),
+            WorkersConfig::Process(process) => ("process", ("command", json!(process.command))),
+        };
         json!({
             "name": backend.name,
+            "kind": kind,
             "dialect": backend.dialect().name(),
             "framework": backend.framework.to_string(),
             "conditional": backend.when.is_some(),
-            "urls": urls,
+            workers.0: workers.1,
         })
     };
     let backends: Vec<Value> = config.backends.iter().map(backend).collect();

@@ -2,52 +2,110 @@
 
 use std::{
     fs, io,
-    path::{Path, PathBuf},
+    path::{PathBuf},
+    process::ExitCode,
     sync::Arc,
 };
 
 use anyhow::Context;
-use tokio::sync::oneshot;
 
-use super::{ServeArgs, digest_key::digest_key};
+use super::{ServeArgs, digest_key::digest_key, output::UsageError};
 use crate::{
-    backend,
+    backend::{
+        self, WorkersConfig,
+        process::{self, Guard, ProcessConfig, watchdog},
+    },
     config::{Config, SampleWorker},
     env::Env,
     gateway::{ListenAddr, Reload, Server, Setup},
+    instances::Custody,
     telemetry::{self, Metrics},
-    worker::{Address, Options, Worker},
 };
 
-/// Runs the gateway until it is told to stop.
+/// Runs the gateway until it is told to stop; where it starts processes, under a watchdog.
 ///
 /// # Errors
 ///
 /// The configuration is wrong, or the gateway can't start.
-pub fn run(args: &ServeArgs) -> anyhow::Result<()> {
-    let mut config = Config::load(&args.sources())?;
+pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
+    // Before anything is read: other processes aren't to see what comes of it.
+    let guard = Guard::enter()?;
+    let config = with_sample(Config::load(&args.sources())?);
     telemetry::init(&config.log)?;
+    let starts_processes = starts_processes(&config);
+    if guard.is_none() && starts_processes {
+        // The gateway reads it anew: of a pipe it would get nothing, and run with the defaults.
+        if let Some(file) = args.config.as_ref().filter(|file| !file.is_file()) {
+            let name = file.display();
+            return Err(UsageError(format!(
+                "a gateway that starts processes reads its configuration more than once, and {name} is no regular file; name one that is"
+            ))
+            .into());
+        }
+        let status = watchdog::run_supervised(watchdog::this_program())?;
+        return Ok(ExitCode::from(status));
+    }
+    let custody = match starts_processes {
+        true => Some(Custody::new(process::Host::new()?, guard)),
+        false => None,
+    };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("can't start a runtime")?;
-    runtime.block_on(async {
-        let sample = match config.backends.is_empty() {
-            true => Some(Sample::start(&config.sample).await?),
-            false => None,
-        };
-        if let Some(sample) = &sample {
-            config.backends.push(sample.backend(&config.sample)?);
-        }
-        let served = serve(config, args.ready_file.as_deref()).await;
-        if let Some(sample) = sample {
-            sample.stop().await;
-        }
-        served
-    })
+    runtime.block_on(serve(config, custody, args))?;
+    Ok(ExitCode::SUCCESS)
 }
 
-async fn serve(config: Config, ready_file: Option<&Path>) -> anyhow::Result<()> {
+/// The same configuration; without a backend, one whose processes are the sample worker's.
+fn with_sample(mut config: Config) -> Config {
+    if config.backends.is_empty() {
+        config.backends.push(sample(&config.sample));
+    }
+    config
+}
+
+fn starts_processes(config: &Config) -> bool {
+    let mut backends = config.backends.iter();
+    backends.any(|backend| matches!(backend.workers, WorkersConfig::Process(_)))
+}
+
+/// What runs where nothing else is configured: this program's own sample worker.
+fn sample(config: &SampleWorker) -> backend::Config {
+    let framework = config.framework.to_string();
+    let mut command: Vec<String> = [
+        "/proc/self/exe",
+        "worker",
+        "--listen",
+        "inherit",
+        "--framework",
+        &framework,
+    ]
+    .map(str::to_owned)
+    .into();
+    if let Some(dialect) = config.dialect {
+        command.extend(["--dialect", dialect.name()].map(str::to_owned));
+    }
+    backend::Config {
+        name: "sample".to_owned(),
+        framework: config.framework.clone(),
+        dialect: config.dialect,
+        health_interval: None,
+        when: None,
+        workers: WorkersConfig::Process(ProcessConfig::new(process::Command::from(command))),
+    }
+}
+
+/// What of the configuration the gateway can follow while it runs.
+fn routes(config: &Config) -> Reload {
+    Reload {
+        backends: config.backends.clone(),
+        admission: config.admission.clone(),
+        instances: config.instances.clone(),
+    }
+}
+
+async fn serve(config: Config, custody: Option<Custody>, args: &ServeArgs) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::new(&config.labels).context("can't register the metrics")?);
     let names = config.backends.iter().map(|backend| backend.name.as_str());
     tracing::info!(
@@ -55,17 +113,21 @@ async fn serve(config: Config, ready_file: Option<&Path>) -> anyhow::Result<()> 
         backends = names.collect::<Vec<_>>().join(", "),
         "starting"
     );
+    if config.backends.iter().any(|backend| backend.name == "sample") && args.config.is_none() {
+        tracing::info!(
+            framework = %config.sample.framework,
+            "no backend is configured: the sample worker serves, one process for each env; name \
+             yours with -- COMMAND or --upstream URL"
+        );
+    }
+    let has_custody = custody.is_some();
     let setup = Setup {
+        routes: routes(&config),
         digests: digest_key(config.env.digest_key_file.as_deref())?,
         deployment: deployment_env()?,
         config: config.gateway,
         env: config.env,
-        routes: Reload {
-            backends: config.backends,
-            admission: config.admission,
-            instances: crate::instances::Config::default(),
-        },
-        processes: Arc::new(crate::backend::process::ProcessHost),
+        custody,
         metrics,
     };
     let server = Server::bind(setup)?;
@@ -75,14 +137,32 @@ async fn serve(config: Config, ready_file: Option<&Path>) -> anyhow::Result<()> 
     for address in &listen {
         tracing::info!(%address, "listening");
     }
-    if let Some(file) = ready_file {
-        let file = ReadyFile {
-            path: file.to_owned(),
-            listen,
-        };
-        return Ok(server.run(|| file.write(), || None).await?);
+    let ready_file = args.ready_file.as_ref().map(|path| ReadyFile {
+        path: path.clone(),
+        listen,
+    });
+    let on_ready = || ready_file.map_or(Ok(()), |file| file.write());
+    Ok(server.run(on_ready, || reload(args, has_custody)).await?)
+}
+
+/// The configuration anew; `None` where it can't be followed, which is told in the log.
+fn reload(args: &ServeArgs, has_custody: bool) -> Option<Reload> {
+    tracing::info!("reading the configuration anew");
+    let config = match Config::load(&args.sources()) {
+        Ok(config) => with_sample(config),
+        Err(error) => {
+            tracing::error!("the configuration stays as it was, for the new one is wrong: {error}");
+            return None;
+        }
+    };
+    if starts_processes(&config) && !has_custody {
+        tracing::error!(
+            "the configuration stays as it was: a gateway that was started without a process \
+             backend has no watchdog; restart it to add one"
+        );
+        return None;
     }
-    Ok(server.run(|| Ok(()), || None).await?)
+    Some(routes(&config))
 }
 
 /// The gateway's own variables, the system's too, but `ENVGATE_*` (CONTRACT 6).
@@ -92,64 +172,6 @@ fn deployment_env() -> anyhow::Result<Env> {
     let own = std::env::vars_os().map(|(name, value)| (name.into_vec(), value.into_vec()));
     let own = own.filter(|(name, _)| !name.starts_with(b"ENVGATE_"));
     Ok(Env::from_variables(own)?)
-}
-
-/// The sample worker that stands in where no backend is configured.
-struct Sample {
-    address: String,
-    stop: oneshot::Sender<()>,
-    task: tokio::task::JoinHandle<()>,
-}
-
-impl Sample {
-    async fn start(config: &SampleWorker) -> anyhow::Result<Self> {
-        let options = Options {
-            framework: config.framework.clone(),
-            dialect: config.dialect,
-            own_process: false,
-        };
-        let any_port = Address::Tcp(([127, 0, 0, 1], 0).into());
-        let worker = Worker::bind(&any_port, options)
-            .await
-            .context("can't start the sample worker")?;
-        let address = worker.local_addr().to_string();
-        tracing::info!(
-            address,
-            framework = %config.framework,
-            "no backend is configured: the sample worker serves; name yours with --upstream URL"
-        );
-        let (stop, stopped) = oneshot::channel::<()>();
-        let task = tokio::spawn(worker.run(async {
-            // A stop that is dropped stops as well.
-            let _ = stopped.await;
-        }));
-        Ok(Self {
-            address,
-            stop,
-            task,
-        })
-    }
-
-    fn backend(&self, config: &SampleWorker) -> anyhow::Result<backend::Config> {
-        Ok(backend::Config {
-            name: "sample".to_owned(),
-            kind: backend::Kind::Upstream,
-            framework: config.framework.clone(),
-            dialect: config.dialect,
-            urls: vec![self.address.parse()?],
-            balance: backend::Balance::default(),
-            health_interval: None,
-            when: None,
-            process: None,
-        })
-    }
-
-    async fn stop(self) {
-        drop(self.stop);
-        if let Err(error) = self.task.await {
-            tracing::error!(%error, "the sample worker failed");
-        }
-    }
 }
 
 /// A file that says where the gateway listens, once it does: for scripts that let it choose ports.

@@ -154,12 +154,27 @@ impl Problem {
         Self::whole("not key=value", fix)
     }
 
-    pub(super) fn upstream_beside_backends() -> Self {
-        let fix = "leave the flag out, or override the file's members: \
-                   --set 'backend.0.urls=[\"http://127.0.0.1:9001\"]'";
+    pub(super) fn workers_beside_backends(key: &str) -> Self {
+        let fix = match key {
+            "command" => {
+                "leave the command out, or override the file's: \
+                 --set 'backend.0.command=[\"worker\"]'"
+            }
+            _ => {
+                "leave the flag out, or override the file's members: \
+                 --set 'backend.0.urls=[\"http://127.0.0.1:9001\"]'"
+            }
+        };
         Self::whole(
             "it defines a backend, and the file has backends already",
             fix,
+        )
+    }
+
+    pub(super) fn upstream_beside_command() -> Self {
+        Self::whole(
+            "a command after -- defines the backend already",
+            "leave one of the two out",
         )
     }
 

@@ -6,7 +6,7 @@
 //! whole once (`validate`), so that each error, whatever raised it, names its place, its reason
 //! and its fix (`error`).
 //!
-//! Deliberately absent: reloading. A gateway runs with the configuration it was started with.
+//! Deliberately absent: watching the file. It is read again when somebody says so.
 
 mod error;
 mod keys;
@@ -23,7 +23,7 @@ use crate::{
     backend, env,
     facet::{Dialect, Framework},
     gateway,
-    instances::AdmissionConfig,
+    instances::{self, AdmissionConfig},
     telemetry::{self, Labels},
 };
 
@@ -43,10 +43,12 @@ pub struct Config {
     pub env: env::Config,
     /// `[admission]`: how many calls an env may have under way.
     pub admission: AdmissionConfig,
+    /// `[instances]`: how many processes there are, and for how long.
+    pub instances: instances::Config,
     /// `[log]`: what the program tells about itself.
     pub log: telemetry::Config,
-    /// `[[backend]]`: where calls go, in the order in which they are tried. None: the sample
-    /// worker.
+    /// `[[backend]]`: where calls go, in the order in which they are tried. None: processes of the
+    /// sample worker.
     #[serde(rename = "backend")]
     pub backends: Vec<backend::Config>,
     /// The sample worker that stands in where there is no backend; from flags only.
@@ -94,6 +96,8 @@ pub struct FlagValues {
     pub listen: Vec<String>,
     /// `--upstream`: the members of one backend named `default`.
     pub upstream: Vec<String>,
+    /// What follows `--`: the command of one process backend named `default`.
+    pub command: Vec<String>,
     /// `--framework`: of that backend, or of the sample worker.
     pub framework: Option<String>,
     /// `--dialect`: of that backend, or of the sample worker.
@@ -163,7 +167,11 @@ fn lay_flags(root: &mut Node, flags: &FlagValues) -> Result<Node, Placed> {
         ("--framework", "framework", &flags.framework),
         ("--dialect", "dialect", &flags.dialect),
     ];
-    if flags.upstream.is_empty() {
+    let (flag, key, texts) = match flags.command.is_empty() {
+        true => ("--upstream", "urls", &flags.upstream),
+        false => ("--", "command", &flags.command),
+    };
+    if texts.is_empty() {
         for (flag, key, text) in of_backend {
             let Some(text) = text else { continue };
             let node = Node::flag(flag, text);
@@ -173,13 +181,16 @@ fn lay_flags(root: &mut Node, flags: &FlagValues) -> Result<Node, Placed> {
             sample.put(&[key], node)?;
         }
     } else {
-        let urls = Node::flag_list("--upstream", &flags.upstream);
+        let list = Node::flag_list(flag, texts);
         if has_backends {
-            return Err((urls.origin, Problem::upstream_beside_backends()));
+            return Err((list.origin, Problem::workers_beside_backends(key)));
         }
-        let name = Node::flag("--upstream", "default");
-        root.put(&["backend", "0", "name"], name)?;
-        root.put(&["backend", "0", "urls"], urls)?;
+        root.put(&["backend", "0", "name"], Node::flag(flag, "default"))?;
+        root.put(&["backend", "0", key], list)?;
+        if flag == "--" && !flags.upstream.is_empty() {
+            let urls = Node::flag_list("--upstream", &flags.upstream);
+            return Err((urls.origin, Problem::upstream_beside_command()));
+        }
         for (flag, key, text) in of_backend {
             if let Some(text) = text {
                 root.put(&["backend", "0", key], Node::flag(flag, text))?;

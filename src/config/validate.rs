@@ -6,8 +6,9 @@ use bytesize::ByteSize;
 
 use super::{Config, error::Problem};
 use crate::{
-    backend,
+    backend::{self, WorkersConfig},
     gateway::{self, ListenAddr},
+    instances,
 };
 
 /// No wait of the gateway is meant to last longer; it also keeps clocks from overflowing.
@@ -27,7 +28,26 @@ pub(super) fn validate(config: &Config) -> Result<(), Problem> {
                    info,envgate::backend=debug";
         return Err(Problem::refused("log.level", "not a level", fix));
     }
+    instances(&config.instances)?;
     backends(&config.backends)
+}
+
+fn instances(instances: &instances::Config) -> Result<(), Problem> {
+    wait("instances.idle_timeout", instances.idle_timeout)?;
+    wait("instances.start_timeout", instances.start_timeout)?;
+    if let Some(age) = instances.max_age {
+        wait("instances.max_age", age)?;
+    }
+    if instances.min > instances.max.get() {
+        let reason = "more than instances.max";
+        let fix = "write a number up to instances.max";
+        return Err(Problem::refused("instances.min", reason, fix));
+    }
+    if instances.max_memory.is_some_and(|size| size.as_u64() == 0) {
+        let fix = "write a size like \"512MiB\", or leave it out";
+        return Err(Problem::refused("instances.max_memory", "no process fits into 0 bytes", fix));
+    }
+    Ok(())
 }
 
 fn listen(addresses: &[ListenAddr]) -> Result<(), Problem> {
@@ -131,7 +151,14 @@ fn backends(backends: &[backend::Config]) -> Result<(), Problem> {
         if backend.when.as_ref().is_none_or(backend::When::is_empty) {
             takes_all = Some(name);
         }
-        urls(&path("urls"), &backend.urls)?;
+        if let WorkersConfig::Upstream(upstream) = &backend.workers {
+            urls(&path("urls"), &upstream.urls)?;
+        }
+        if let WorkersConfig::Process(process) = &backend.workers {
+            // A grace of 0 is a choice: SIGKILL at once.
+            let grace = process.stop_grace.max(Duration::from_nanos(1));
+            wait(&path("stop_grace"), grace)?;
+        }
         if let Some(interval) = backend.health_interval {
             wait(&path("health_interval"), interval)?;
         }

@@ -38,6 +38,9 @@ pub struct Config {
     pub prune: Prune,
     /// What becomes of requests that are no facet calls.
     pub plain_http: PlainHttp,
+    /// Whether trusted peers may ask with `X-Envgate-Debug: 1` which env, backend and worker an
+    /// answer came of.
+    pub debug: bool,
     /// The form of the access log.
     pub access_log: AccessLog,
     /// The longest request head, in bytes.
@@ -90,6 +93,7 @@ impl Default for Config {
             ],
             prune: Prune::Off,
             plain_http: PlainHttp::Reject,
+            debug: false,
             access_log: AccessLog::Text,
             max_header_bytes: ByteSize::kib(64),
             max_headers: NonZeroUsize::new(100).unwrap_or(NonZeroUsize::MIN),

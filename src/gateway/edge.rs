@@ -6,7 +6,7 @@
 
 use std::{convert::Infallible, net::IpAddr, sync::Arc};
 
-use http::{HeaderValue, Request, Response, StatusCode, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
@@ -28,6 +28,9 @@ use crate::{
     facet::{ErrorNumber, Pieces},
     telemetry::{CallOutcome, Client},
 };
+
+/// Asks the gateway to say which env an answer came of.
+const X_ENVGATE_DEBUG: HeaderName = HeaderName::from_static("x-envgate-debug");
 
 /// A client's connection, as its requests see it.
 #[derive(Debug)]
@@ -78,6 +81,9 @@ pub(super) async fn serve(
         Route::ModernCall => Client::Modern,
         _ => Client::Plain,
     };
+    let is_debugged = gateway.config.debug
+        && head.headers.get(X_ENVGATE_DEBUG).is_some_and(|value| value == "1")
+        && gateway.trusts(connection.peer);
     let has_body = !body.is_end_stream();
     let mut record = CallRecord::begin(gateway, client, &head, connection.peer);
     let answer = match room(&connection) {
@@ -102,9 +108,29 @@ pub(super) async fn serve(
     }
     // What the backend speaks says nothing of what this connection does.
     *answer.version_mut() = Version::HTTP_11;
+    if is_debugged {
+        tell(answer.headers_mut(), &record);
+    }
     record.status = Some(answer.status());
     let stage = Arc::clone(&connection.stage);
     Ok(answer.map(|answered| ClientBody::new(answered, Some(record), stage)))
+}
+
+/// What a trusted peer asked to be told of a call: the digest of its env, the backend, and the
+/// worker's address.
+fn tell(headers: &mut HeaderMap, record: &CallRecord) {
+    let digest = record.digest.as_ref().map(|digest| digest.as_str());
+    let backend = record.backend.as_ref().map(|backend| backend.name.as_str());
+    let told = [
+        ("x-envgate-digest", digest),
+        ("x-envgate-backend", backend),
+        ("x-envgate-member", record.member.as_deref()),
+    ];
+    for (name, value) in told {
+        if let Some(Ok(value)) = value.map(HeaderValue::from_str) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    }
 }
 
 /// The size of a request's head as it was sent, give or take a few spaces. hyper stops reading at

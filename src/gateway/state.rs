@@ -285,7 +285,7 @@ impl Gateway {
         None
     }
 
-    fn trusts(&self, peer: Option<IpAddr>) -> bool {
+    pub(super) fn trusts(&self, peer: Option<IpAddr>) -> bool {
         self.config
             .trusted_peers
             .iter()

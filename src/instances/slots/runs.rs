@@ -1,322 +1,25 @@
-//! Which instance has a running process, and who waits for one. Pure: a state machine without
-//! clocks, locks or tasks; time is passed in, and what is to be done comes out as [`Order`]s.
-//!
-//! ```text
-//!            acquire                started
-//!   Absent ----------> Starting ---------------> Ready ---> (draining) ---> ended
-//!     ^                   | failed                 | exited
-//!     |                   v                        v
-//!     +--- back-off --- Failed <--- before it ever served
-//! ```
-//!
-//! A start belongs to the slot: whoever calls meanwhile waits for its outcome, and all get the
-//! same. A run that is retired leaves its slot at once, so that no call gets it any more, and is
-//! stopped when its last lease ends. News of a run names its generation and counts only for that.
+//! What becomes of runs: asked for, started, failed, called, retired, ended.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, HashMap},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use lru::LruCache;
-
-use super::{Config, DrainError, Instance, InstanceKey};
+use super::{
+    Acquired, Draining, Entry, Order, Ready, Refusal, RunId, Slot, Slots, Starting, Waiter,
+};
+use crate::instances::{DrainError, Instance};
 
 /// Calls that may wait for one start: as many as the default ceiling of calls of one env.
 const WAITING_PER_INSTANCE: usize = 1024;
-const FIRST_BACK_OFF: Duration = Duration::from_secs(1);
-const LONGEST_BACK_OFF: Duration = Duration::from_secs(60);
-
-/// One run of an instance's process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct RunId {
-    /// The instance.
-    pub(super) instance: u64,
-    /// Which of its runs, from 1.
-    pub(super) generation: u64,
-}
-
-/// What is to be done once the lock is released. `H` is a running process, `W` one who waits, `E`
-/// why a start failed.
-#[derive(Debug)]
-pub(super) enum Order<H, W, E> {
-    /// Start this run.
-    Start(Arc<Instance>, RunId),
-    /// Stop it: no lease is left, and none will come.
-    Stop(H),
-    /// Tell one who waits what came of it.
-    Tell(W, Outcome<H, E>),
-}
-
-/// What comes of asking for a run: a lease that is counted already, or why not.
-pub(super) type Outcome<H, E> = Result<(H, RunId), Refusal<E>>;
-
-/// Why there is no run to be had.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Refusal<E> {
-    /// Its start failed lately.
-    Failed {
-        /// Why.
-        error: E,
-        /// When it is tried again.
-        retry_after: Duration,
-    },
-    /// As many processes run as may, and none is idle.
-    NoRoom,
-    /// Too many wait already.
-    Crowded,
-    /// The gateway is ending.
-    Ending,
-}
-
-/// The answer to [`Slots::acquire`].
-#[derive(Debug)]
-pub(super) enum Acquired<H, E> {
-    /// Now.
-    Now(Outcome<H, E>),
-    /// Once the start has come to an end; the ticket is for [`Slots::leave`].
-    Wait(RunId, u64),
-}
-
-/// What an instance's process is up to.
-#[derive(Debug)]
-enum Slot<H, W, E> {
-    Absent,
-    Starting(Starting<W>),
-    Ready(Ready<H>),
-    Failed { error: E, until: Instant },
-}
-
-#[derive(Debug)]
-struct Starting<W> {
-    waiting: BTreeMap<u64, Waiter<W>>,
-    bytes: u64,
-    /// It serves those who wait for it and no one else.
-    retired: bool,
-}
-
-#[derive(Debug)]
-struct Waiter<W> {
-    tell: W,
-    bytes: u64,
-}
-
-#[derive(Debug)]
-struct Ready<H> {
-    handle: H,
-    leases: usize,
-    calls: u64,
-    /// Whether a call has been answered.
-    served: bool,
-    since: Instant,
-    last_used: Instant,
-}
-
-/// A run that has left its slot.
-#[derive(Debug)]
-struct Draining<H> {
-    handle: H,
-    leases: usize,
-    /// Its process has ended by itself: there is nothing to stop.
-    exited: bool,
-}
-
-/// One instance and its slot.
-#[derive(Debug)]
-struct Entry<H, W, E> {
-    instance: Arc<Instance>,
-    slot: Slot<H, W, E>,
-    generation: u64,
-    /// Starts in a row that came to nothing.
-    failures: u32,
-    last_error: Option<E>,
-}
-
-impl<H, W, E> Entry<H, W, E> {
-    fn run(&self) -> RunId {
-        RunId {
-            instance: self.instance.id(),
-            generation: self.generation,
-        }
-    }
-
-    /// Whether it may leave the table: nobody holds it or uses it. Under the table's lock nobody
-    /// can begin to.
-    fn is_idle(&self) -> bool {
-        matches!(self.slot, Slot::Absent | Slot::Failed { .. })
-            && Arc::strong_count(&self.instance) == 1
-            && !self.instance.admission.is_busy()
-    }
-}
-
-/// What is known of an instance, for people.
-#[derive(Debug, Clone)]
-pub(super) struct SlotView<H, E> {
-    pub(super) instance: Arc<Instance>,
-    pub(super) generation: u64,
-    pub(super) state: State,
-    pub(super) handle: Option<H>,
-    pub(super) waiting: usize,
-    pub(super) leases: usize,
-    pub(super) calls: u64,
-    pub(super) last_error: Option<E>,
-}
-
-/// What an instance's process is up to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum State {
-    /// There is none.
-    Absent,
-    /// It is being started.
-    Starting,
-    /// It serves.
-    Ready,
-    /// Its start failed, and isn't tried again for a while.
-    Failed,
-    /// It finishes its calls and is then stopped.
-    Draining,
-}
-
-impl State {
-    /// Those of processes: all but absence.
-    pub(super) const ALL: [Self; 4] = [Self::Starting, Self::Ready, Self::Failed, Self::Draining];
-
-    /// Its name in metrics and answers.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Absent => "absent",
-            Self::Starting => "starting",
-            Self::Ready => "ready",
-            Self::Failed => "failed",
-            Self::Draining => "draining",
-        }
-    }
-}
-
-/// Instances by key, and their slots.
-#[derive(Debug)]
-pub(super) struct Slots<H, W, E> {
-    config: Config,
-    /// What the bodies of those who wait for one start may take, in bytes.
-    waiting_bytes: u64,
-    by_key: LruCache<InstanceKey, Entry<H, W, E>>,
-    /// What the table holds of envs and codes, in bytes.
-    bytes: usize,
-    draining: HashMap<RunId, (Arc<Instance>, Draining<H>)>,
-    /// Starts that wait for room, the longest first.
-    queue: VecDeque<Arc<Instance>>,
-    /// Processes between the order to start them and their end.
-    alive: usize,
-    /// Of these, how many are neither ready nor failed yet.
-    starting: usize,
-    waiting: usize,
-    next_ticket: u64,
-    next_instance: u64,
-    ending: bool,
-    orders: Vec<Order<H, W, E>>,
-}
+pub(super) const FIRST_BACK_OFF: Duration = Duration::from_secs(1);
+pub(super) const LONGEST_BACK_OFF: Duration = Duration::from_secs(60);
 
 impl<H: Clone, W, E: Clone> Slots<H, W, E> {
-    pub(super) fn new(config: Config, waiting_bytes: u64) -> Self {
-        Self {
-            config,
-            waiting_bytes,
-            by_key: LruCache::unbounded(),
-            bytes: 0,
-            draining: HashMap::new(),
-            queue: VecDeque::new(),
-            alive: 0,
-            starting: 0,
-            waiting: 0,
-            next_ticket: 0,
-            next_instance: 0,
-            ending: false,
-            orders: Vec::new(),
-        }
-    }
-
-    pub(super) const fn config(&self) -> &Config {
-        &self.config
-    }
-
-    pub(super) fn configure(&mut self, config: Config) {
-        self.config = config;
-    }
-
-    /// What is to be done about the changes since the last time.
-    pub(super) fn take_orders(&mut self) -> Vec<Order<H, W, E>> {
-        std::mem::take(&mut self.orders)
-    }
-
-    // Instances
-
-    pub(super) fn get(&mut self, key: &InstanceKey) -> Option<&Arc<Instance>> {
-        self.by_key.get(key).map(|entry| &entry.instance)
-    }
-
-    /// A number that no other instance has.
-    pub(super) fn next_instance_id(&mut self) -> u64 {
-        self.next_instance += 1;
-        self.next_instance
-    }
-
-    /// Adds an instance, whose key must be new; idle ones make room for it. False where none is.
-    pub(super) fn put(&mut self, instance: &Arc<Instance>, most: usize, most_bytes: usize) -> bool {
-        while self.by_key.len() >= most
-            || self.bytes.saturating_add(instance.bytes()) > most_bytes && !self.by_key.is_empty()
-        {
-            let mut oldest = self.by_key.iter().rev().take(64);
-            let Some((key, _)) = oldest.find(|(_, entry)| entry.is_idle()) else {
-                return false;
-            };
-            let key = key.clone();
-            self.forget(&key);
-        }
-        self.bytes += instance.bytes();
-        let entry = Entry {
-            instance: Arc::clone(instance),
-            slot: Slot::Absent,
-            generation: 0,
-            failures: 0,
-            last_error: None,
-        };
-        self.by_key.put(instance.key().clone(), entry);
-        true
-    }
-
-    fn forget(&mut self, key: &InstanceKey) {
-        if let Some(entry) = self.by_key.pop(key) {
-            self.bytes -= entry.instance.bytes();
-        }
-    }
-
-    /// Drops the idle ones that `is_stale` tells.
-    pub(super) fn sweep(&mut self, is_stale: impl Fn(&Instance) -> bool) {
-        let stale = self.by_key.iter();
-        let stale = stale.filter(|(_, entry)| entry.is_idle() && is_stale(&entry.instance));
-        let stale: Vec<_> = stale.map(|(key, _)| key.clone()).collect();
-        for key in stale {
-            self.forget(&key);
-        }
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.by_key.len()
-    }
-
-    fn entry(&mut self, instance: &Instance) -> Option<&mut Entry<H, W, E>> {
-        self.by_key
-            .peek_mut(instance.key())
-            .filter(|entry| entry.instance.id() == instance.id())
-    }
-
-    // Runs
-
     /// A lease on the instance's run. Where there is none it is started, once, and `waiter` is told
     /// of the outcome; `bytes` are held meanwhile.
-    pub(super) fn acquire(
+    pub(in crate::instances) fn acquire(
         &mut self,
         instance: &Arc<Instance>,
         bytes: u64,
@@ -423,7 +126,7 @@ impl<H: Clone, W, E: Clone> Slots<H, W, E> {
     }
 
     /// One who waited has left.
-    pub(super) fn leave(&mut self, instance: &Instance, run: RunId, ticket: u64) {
+    pub(in crate::instances) fn leave(&mut self, instance: &Instance, run: RunId, ticket: u64) {
         let Some(entry) = self.entry(instance).filter(|entry| entry.run() == run) else {
             return;
         };
@@ -436,7 +139,7 @@ impl<H: Clone, W, E: Clone> Slots<H, W, E> {
     }
 
     /// The run is ready: all who wait get it.
-    pub(super) fn started(
+    pub(in crate::instances) fn started(
         &mut self,
         instance: &Arc<Instance>,
         run: RunId,
@@ -490,7 +193,13 @@ impl<H: Clone, W, E: Clone> Slots<H, W, E> {
 
     /// The run came to nothing: all who wait are told, and it isn't tried again for a while. Its
     /// [`Slots::ended`] follows.
-    pub(super) fn start_failed(&mut self, instance: &Instance, run: RunId, error: E, now: Instant) {
+    pub(in crate::instances) fn start_failed(
+        &mut self,
+        instance: &Instance,
+        run: RunId,
+        error: E,
+        now: Instant,
+    ) {
         self.starting -= 1;
         let Some(entry) = self.entry(instance).filter(|entry| entry.run() == run) else {
             return;
@@ -510,7 +219,7 @@ impl<H: Clone, W, E: Clone> Slots<H, W, E> {
     }
 
     /// A lease has ended; `served`: with an answer.
-    pub(super) fn release(
+    pub(in crate::instances) fn release(
         &mut self,
         instance: &Arc<Instance>,
         run: RunId,
@@ -544,7 +253,7 @@ impl<H: Clone, W, E: Clone> Slots<H, W, E> {
 
     /// The run gets no further call, and is stopped when its last one has ended. False where it
     /// isn't in its slot any more.
-    pub(super) fn retire(&mut self, instance: &Arc<Instance>, run: RunId) -> bool {
+    pub(in crate::instances) fn retire(&mut self, instance: &Arc<Instance>, run: RunId) -> bool {
         let Some(entry) = self.entry(instance).filter(|entry| entry.run() == run) else {
             return false;
         };
@@ -566,7 +275,7 @@ impl<H: Clone, W, E: Clone> Slots<H, W, E> {
     }
 
     /// Retires the run of the instance with this number.
-    pub(super) fn retire_by_id(&mut self, id: u64) -> Result<(), DrainError> {
+    pub(in crate::instances) fn retire_by_id(&mut self, id: u64) -> Result<(), DrainError> {
         let mut entries = self.by_key.iter();
         let found = entries.find(|(_, entry)| entry.instance.id() == id);
         let (_, entry) = found.ok_or(DrainError::Unknown(id))?;
@@ -591,7 +300,13 @@ impl<H: Clone, W, E: Clone> Slots<H, W, E> {
 
     /// The run's process has ended unasked. One that never served counts as a failed start; one
     /// that did is started again by the next call. Its [`Slots::ended`] follows.
-    pub(super) fn exited(&mut self, instance: &Arc<Instance>, run: RunId, error: E, now: Instant) {
+    pub(in crate::instances) fn exited(
+        &mut self,
+        instance: &Arc<Instance>,
+        run: RunId,
+        error: E,
+        now: Instant,
+    ) {
         if let Some((_, draining)) = self.draining.get_mut(&run) {
             draining.exited = true;
             return;
@@ -614,14 +329,14 @@ impl<H: Clone, W, E: Clone> Slots<H, W, E> {
     }
 
     /// The run's process is gone for good, and all that it left: there is room for another.
-    pub(super) fn ended(&mut self, run: RunId) {
+    pub(in crate::instances) fn ended(&mut self, run: RunId) {
         self.alive -= 1;
         self.draining.remove(&run);
         self.start_queued();
     }
 
     /// Retires what has been idle for too long, or is too old.
-    pub(super) fn tick(&mut self, now: Instant) {
+    pub(in crate::instances) fn tick(&mut self, now: Instant) {
         let config = self.config.clone();
         let mut ready_at: HashMap<u64, usize> = HashMap::new();
         for (key, entry) in &self.by_key {
@@ -651,7 +366,7 @@ impl<H: Clone, W, E: Clone> Slots<H, W, E> {
     }
 
     /// Retires every run of a backend.
-    pub(super) fn retire_backend(&mut self, backend: u64) {
+    pub(in crate::instances) fn retire_backend(&mut self, backend: u64) {
         let of_backend = self.by_key.iter().filter(|(key, _)| key.backend == backend);
         let runs = of_backend.map(|(_, entry)| (Arc::clone(&entry.instance), entry.run()));
         let runs: Vec<_> = runs.collect();
@@ -662,7 +377,7 @@ impl<H: Clone, W, E: Clone> Slots<H, W, E> {
 
     /// Ends it all: nothing is started any more, who waits is told so, and each run is stopped when
     /// its last lease ends.
-    pub(super) fn end(&mut self) {
+    pub(in crate::instances) fn end(&mut self) {
         self.ending = true;
         self.queue.clear();
         let runs: Vec<_> = self
@@ -682,64 +397,6 @@ impl<H: Clone, W, E: Clone> Slots<H, W, E> {
             }
             self.retire(&instance, run);
         }
-    }
-
-    // For people
-
-    /// How many processes there are, between the order to start them and their end.
-    pub(super) fn alive(&self) -> usize {
-        self.alive
-    }
-
-    /// How many calls wait for starts.
-    pub(super) fn waiting(&self) -> usize {
-        self.waiting
-    }
-
-    /// What is known of each instance; runs that are draining come by themselves.
-    pub(super) fn views(&self) -> Vec<SlotView<H, E>> {
-        let of_entry = |entry: &Entry<H, W, E>| {
-            let mut view = SlotView {
-                instance: Arc::clone(&entry.instance),
-                generation: entry.generation,
-                state: State::Absent,
-                handle: None,
-                waiting: 0,
-                leases: 0,
-                calls: 0,
-                last_error: entry.last_error.clone(),
-            };
-            match &entry.slot {
-                Slot::Absent => {}
-                Slot::Failed { .. } => view.state = State::Failed,
-                Slot::Starting(starting) => {
-                    view.state = State::Starting;
-                    view.waiting = starting.waiting.len();
-                }
-                Slot::Ready(ready) => {
-                    view.state = State::Ready;
-                    view.handle = Some(ready.handle.clone());
-                    view.leases = ready.leases;
-                    view.calls = ready.calls;
-                }
-            }
-            view
-        };
-        let entries = self.by_key.iter().map(|(_, entry)| of_entry(entry));
-        let draining = self
-            .draining
-            .iter()
-            .map(|(run, (instance, draining))| SlotView {
-                instance: Arc::clone(instance),
-                generation: run.generation,
-                state: State::Draining,
-                handle: Some(draining.handle.clone()),
-                waiting: 0,
-                leases: draining.leases,
-                calls: 0,
-                last_error: None,
-            });
-        entries.chain(draining).collect()
     }
 }
 
