@@ -56,7 +56,10 @@ enum Command {
 /// Runs the program.
 pub fn main() -> ExitCode {
     let done = match Cli::parse().command {
-        Command::Serve(args) => commands::serve::run(&args),
+        Command::Serve(args) => match commands::serve::run(&args) {
+            Ok(status) => return status,
+            Err(error) => Err(error),
+        },
         Command::CheckConfig(args) => commands::check_config::run(&args),
         Command::Explain(args) => commands::explain::run(&args),
         Command::Worker(args) => commands::worker::run(&args),

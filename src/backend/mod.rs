@@ -15,6 +15,8 @@ mod pool;
 mod stream;
 mod upstream;
 
+pub mod process;
+
 pub use body::{BoxError, CallBody};
 pub use config::{Balance, Config, Kind, UpstreamUrl, UpstreamUrlError, When, unix_path};
 pub use exchange::{Answer, AnswerBody, AnswerError, SendError};

@@ -3,15 +3,19 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    process::ExitCode,
     sync::Arc,
 };
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use tokio::sync::oneshot;
 
 use super::{ServeArgs, digest_key::digest_key};
 use crate::{
-    backend::{self, Backend},
+    backend::{
+        self, Backend,
+        process::{Guard, watchdog},
+    },
     config::{Config, SampleWorker},
     env::Env,
     gateway::{ListenAddr, Server, Setup},
@@ -19,14 +23,30 @@ use crate::{
     worker::{Address, Options, Worker},
 };
 
-/// Runs the gateway until it is told to stop.
+/// Runs the gateway until it is told to stop; where it starts processes, under a watchdog.
 ///
 /// # Errors
 ///
 /// The configuration is wrong, or the gateway can't start.
-pub fn run(args: &ServeArgs) -> anyhow::Result<()> {
-    let mut config = Config::load(&args.sources())?;
+pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
+    // Before anything is read: other processes aren't to see what comes of it.
+    let guard = Guard::enter()?;
+    let config = Config::load(&args.sources())?;
     telemetry::init(&config.log)?;
+    if guard.is_none() && needs_watchdog(&config) {
+        let status = watchdog::run_supervised(watchdog::this_program())?;
+        return Ok(ExitCode::from(status));
+    }
+    run_gateway(config, args, guard.as_ref())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Whether the gateway will have processes that must not outlive it.
+fn needs_watchdog(_config: &Config) -> bool {
+    std::env::var_os("ENVGATE_TEST_WATCHDOG").is_some()
+}
+
+fn run_gateway(mut config: Config, args: &ServeArgs, guard: Option<&Guard>) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -39,12 +59,23 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<()> {
         if let Some(sample) = &sample {
             config.backends.push(sample.backend(&config.sample)?);
         }
-        let served = serve(config, args.ready_file.as_deref()).await;
+        let served = tokio::select! {
+            served = serve(config, args.ready_file.as_deref()) => served,
+            () = watchdog_gone(guard) => Err(anyhow!("the watchdog of this gateway is gone")),
+        };
         if let Some(sample) = sample {
             sample.stop().await;
         }
         served
     })
+}
+
+/// Never ready where there is no watchdog.
+async fn watchdog_gone(guard: Option<&Guard>) {
+    match guard {
+        Some(guard) => guard.watchdog_gone().await,
+        None => std::future::pending().await,
+    }
 }
 
 async fn serve(config: Config, ready_file: Option<&Path>) -> anyhow::Result<()> {
