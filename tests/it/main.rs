@@ -19,4 +19,6 @@ mod layers;
 #[cfg(test)]
 mod operations;
 #[cfg(test)]
+mod watchdog;
+#[cfg(test)]
 mod wire;

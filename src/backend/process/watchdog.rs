@@ -26,7 +26,8 @@ use std::{
 use rustix::{
     io::Errno,
     process::{
-        Pid, Signal, WaitOptions, WaitStatus, getpid, kill_process, set_child_subreaper, wait,
+        Pid, Signal, WaitOptions, WaitStatus, getpid, kill_process, kill_process_group,
+        set_child_subreaper, wait,
     },
 };
 use tokio::{
@@ -203,14 +204,9 @@ impl Signals {
     async fn end_all_children(&mut self) {
         let (mut pause, longest) = LOOK_EVERY;
         while reap(|_| false).any_left {
-            let children = children(getpid());
-            let refused = children
-                .iter()
-                .filter(|child| kill_process(**child, Signal::KILL) == Err(Errno::PERM));
-            let refused = refused.count();
-            if refused > 0 && refused == children.len() {
+            if let Killed::Refused(processes) = kill_children() {
                 tracing::error!(
-                    processes = refused,
+                    processes,
                     "descendants that run as another user can't be killed"
                 );
                 return;
@@ -219,6 +215,32 @@ impl Signals {
             drop(timeout(pause, self.child.recv()).await);
             pause = (pause * 2).min(longest);
         }
+    }
+}
+
+/// What came of killing.
+enum Killed {
+    /// Some will end, or there was none.
+    Some,
+    /// None will: so many there are, and we may kill none of them.
+    Refused(usize),
+}
+
+/// Kills every child. PID 1 kills all there are at once: everything that is there ends with it
+/// anyhow.
+fn kill_children() -> Killed {
+    if getpid() == Pid::INIT {
+        // That there is none is as good.
+        let _ = kill_process_group(Pid::INIT, Signal::KILL);
+        return Killed::Some;
+    }
+    let children = children(getpid());
+    let refused = children
+        .iter()
+        .filter(|child| kill_process(**child, Signal::KILL) == Err(Errno::PERM));
+    match refused.count() {
+        refused if refused > 0 && refused == children.len() => Killed::Refused(refused),
+        _ => Killed::Some,
     }
 }
 
