@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, anyhow};
 use tokio::sync::oneshot;
 
-use super::{ServeArgs, digest_key::digest_key};
+use super::{ServeArgs, digest_key::digest_key, output::UsageError};
 use crate::{
     backend::{
         self, Backend,
@@ -34,6 +34,14 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     let config = Config::load(&args.sources())?;
     telemetry::init(&config.log)?;
     if guard.is_none() && needs_watchdog(&config) {
+        // The gateway reads it anew: of a pipe it would get nothing, and run with the defaults.
+        if let Some(file) = args.config.as_ref().filter(|file| !file.is_file()) {
+            let name = file.display();
+            return Err(UsageError(format!(
+                "a gateway that starts processes reads its configuration more than once, and {name} is no regular file; name one that is"
+            ))
+            .into());
+        }
         let status = watchdog::run_supervised(watchdog::this_program())?;
         return Ok(ExitCode::from(status));
     }

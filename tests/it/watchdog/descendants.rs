@@ -6,8 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use envgate::backend::process::{Descendants, Process};
-use rustix::process::{Pid, Signal, getppid, kill_process_group};
+use envgate::backend::process::{Cgroups, Descendants, Process, runtime_parent};
+use rustix::process::{Pid, Signal, getppid, kill_process, kill_process_group};
 
 use super::{
     SOON, finish, may_unshare, part, sleepers, soon, stat, token, wait_sleepers, watchdog_over,
@@ -92,12 +92,15 @@ fn pid_1_reaps_what_falls_to_it_and_ends_all() {
 #[test]
 fn what_left_its_instances_group_ends_with_the_instance() {
     let gateway = part("watchdog::descendants::as_a_gateway");
-    let words: Vec<_> = std::iter::once(gateway.get_program())
-        .chain(gateway.get_args())
-        .map(|word| format!("'{}'", word.to_str().unwrap()))
-        .collect();
-    let mut watchdog = watchdog_over(&format!("exec {}", words.join(" ")));
+    let mut watchdog = watchdog_over(&exec(&gateway));
     assert!(finish(&mut watchdog).success());
+}
+
+/// A shell's line that becomes a command.
+fn exec(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let words = words.map(|word| format!(" '{}'", word.to_str().unwrap()));
+    format!("exec{}", words.collect::<String>())
 }
 
 /// The main process of an instance, with all that it started.
@@ -191,6 +194,57 @@ fn as_a_gateway() {
     assert_eq!(fourth.left(), 0);
     std::thread::sleep(Duration::from_millis(400));
     assert_eq!(sleepers(&late), [0; 0]);
+}
+
+#[test]
+fn directories_and_cgroups_of_a_killed_gateway_are_removed() {
+    let gateway = part("watchdog::descendants::as_a_gateway_that_leaves_something");
+    let runtime = tempfile::tempdir().unwrap();
+    let token = token();
+    let mut watchdog = watchdog_over(&exec(&gateway));
+    watchdog
+        .env("XDG_RUNTIME_DIR", runtime.path())
+        .env("TOKEN", &token);
+    assert_eq!(finish(&mut watchdog).code(), Some(128 + 9));
+    assert_eq!(sleepers(&token), [0; 0]);
+    let left: Vec<_> = std::fs::read_dir(runtime.path())
+        .unwrap()
+        .flatten()
+        .collect();
+    // Beside the gateway's directory it was told of a cgroup, where it had one.
+    let [told] = left.as_slice() else {
+        panic!("{left:?}")
+    };
+    let cgroup = std::fs::read_to_string(told.path()).unwrap();
+    assert!(
+        cgroup.is_empty() || !std::path::Path::new(&cgroup).exists(),
+        "{cgroup}"
+    );
+}
+
+#[test]
+#[ignore = "a part that another test has played in a process of its own"]
+fn as_a_gateway_that_leaves_something() {
+    let Ok(token) = std::env::var("TOKEN") else {
+        return;
+    };
+    let own = rustix::process::getpid();
+    let runtime = runtime_parent();
+    let sockets = runtime.join(format!("envgate-{}-x", own.as_raw_pid()));
+    std::fs::create_dir(&sockets).unwrap();
+    std::fs::write(sockets.join("socket"), "").unwrap();
+    let cgroups = Cgroups::create();
+    let cgroup = cgroups.as_ref().and_then(|cgroups| cgroups.for_instance(1));
+    let path = cgroup
+        .as_ref()
+        .map_or("", |cgroup| cgroup.path().to_str().unwrap());
+    std::fs::write(runtime.join("cgroup"), path).unwrap();
+    let enter = "[ -z \"$1\" ] || echo 0 > \"$1/cgroup.procs\"; setsid sleep \"$2\" & sleep \"$2\"";
+    let mut shell = Command::new("sh");
+    let shell = shell.args(["-c", enter, "sh", path, &token]).spawn();
+    wait_sleepers(&token, 2);
+    kill_process(own, Signal::KILL).unwrap();
+    drop((shell, cgroup));
 }
 
 #[test]

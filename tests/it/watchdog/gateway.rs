@@ -124,6 +124,19 @@ fn a_gateway_that_another_claims_to_watch_doesnt_start() {
 }
 
 #[test]
+fn a_configuration_that_can_be_read_only_once_is_refused() {
+    let script = "echo '[gateway]' | \"$0\" serve --config /dev/stdin";
+    let ended = Command::new("sh")
+        .args(["-c", script, PROGRAM])
+        .env("ENVGATE_TEST_WATCHDOG", "1")
+        .output()
+        .unwrap();
+    assert_eq!(ended.status.code(), Some(2));
+    let said = String::from_utf8(ended.stderr).unwrap();
+    assert!(said.contains("/dev/stdin"), "{said}");
+}
+
+#[test]
 fn a_hangup_that_nohup_ignores_stays_ignored() {
     let script = "trap '' HUP; exec \"$0\" serve --listen 127.0.0.1:0";
     let mut started = started(Command::new("sh").args(["-c", script, PROGRAM]));
