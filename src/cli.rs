@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::backend::process::launch;
 use crate::commands::{
     self, ServeArgs, check_config::CheckConfigArgs, completions::CompletionsArgs,
     explain::ExplainArgs, man::ManArgs, worker::WorkerArgs,
@@ -55,8 +56,20 @@ enum Command {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
+    // Only the gateway starts a launcher, and waits for it: the parser of the command line would
+    // be the longest part of its way.
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments
+        .next()
+        .is_some_and(|first| first == launch::SUBCOMMAND)
+    {
+        return commands::launch::run(arguments);
+    }
     let done = match Cli::parse().command {
-        Command::Serve(args) => commands::serve::run(&args),
+        Command::Serve(args) => match commands::serve::run(&args) {
+            Ok(status) => return status,
+            Err(error) => Err(error),
+        },
         Command::CheckConfig(args) => commands::check_config::run(&args),
         Command::Explain(args) => commands::explain::run(&args),
         Command::Worker(args) => commands::worker::run(&args),

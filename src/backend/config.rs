@@ -6,7 +6,8 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::{Deserialize, Deserializer, de};
 
 use super::process::{
-    CodePattern, Command, Group, Limits, Listen, Names, OwnVariables, ProcessConfig, Readiness, User,
+    CodePattern, Command, Group, Limits, Listen, Names, OwnVariables, ProcessConfig, Readiness,
+    User,
 };
 use crate::{
     env::{Env, Glob},
@@ -103,7 +104,10 @@ impl TryFrom<Table> for Config {
             (None, Some(_), None) => Kind::Upstream,
             (None, None, None) => return Err(TableError::NoWorkers),
         };
-        let of_upstream = [("urls", table.urls.is_some()), ("balance", table.balance.is_some())];
+        let of_upstream = [
+            ("urls", table.urls.is_some()),
+            ("balance", table.balance.is_some()),
+        ];
         let of_process = [
             ("command", table.command.is_some()),
             ("cwd", table.cwd.is_some()),

@@ -15,12 +15,15 @@ mod endpoint;
 mod exchange;
 mod link;
 mod pool;
-pub mod process;
 mod stream;
 mod upstream;
 
+pub mod process;
+
 pub use body::{BoxError, CallBody};
-pub use config::{Balance, Config, Kind, UpstreamUrl, UpstreamUrlError, When, unix_path};
+pub use config::{
+    Balance, Config, UpstreamConfig, UpstreamUrl, UpstreamUrlError, When, WorkersConfig, unix_path,
+};
 pub use deliver::{Sent, Undelivered, send_to};
 pub use endpoint::{Address, Endpoint};
 pub use exchange::{Answer, AnswerBody, AnswerError, SendError};
@@ -92,27 +95,31 @@ impl Backend {
     }
 
     /// A backend as it is configured; its members are known once [`Upstream::tend`] runs.
-    #[must_use]
-    pub fn new(config: &Config, context: &Context) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// The system doesn't know the user or group of its processes.
+    pub fn new(config: &Config, context: &Context) -> Result<Self, process::SetupError> {
+        let workers = match &config.workers {
+            WorkersConfig::Upstream(pool) => Workers::Upstream(Arc::new(Upstream::new(
+                config,
+                pool,
+                Arc::clone(&context.metrics),
+            ))),
+            WorkersConfig::Process(process) => Workers::Process(Arc::new(ProcessBackend::new(
+                &config.name,
+                process.clone(),
+                config.health_interval,
+                context,
+            )?)),
+        };
+        Ok(Self {
             id: NEXT_ID.fetch_add(1, Relaxed),
             name: config.name.clone(),
             dialect: config.dialect(),
             framework: config.framework.clone(),
             when: config.when.clone().unwrap_or_default(),
-            workers: match &config.process {
-                Some(process) => Workers::Process(Arc::new(ProcessBackend::new(
-                    &config.name,
-                    process.clone(),
-                    config.health_interval,
-                    context,
-                ))),
-                None => Workers::Upstream(Arc::new(Upstream::new(
-                    config,
-                    Arc::clone(&context.metrics),
-                ))),
-            },
+            workers,
             config: config.clone(),
-        }
+        })
     }
 }

@@ -13,7 +13,7 @@ use super::{
     output::{Style, aligned, print},
 };
 use crate::{
-    backend,
+    backend::{self, UpstreamConfig, WorkersConfig},
     config::{Config, Sources},
     env,
 };
@@ -120,7 +120,7 @@ fn json(file: &str, config: &Config) -> Value {
     let backend = |backend: &backend::Config| {
         let (kind, workers) = match &backend.workers {
             WorkersConfig::Upstream(upstream) => ("upstream", ("urls", json!(urls(upstream)))),
-            WorkersConfig::Process(process) => ("process", ("command", json!(process.command))),
+            WorkersConfig::Process(process) => ("process", ("command", json!(*process.command))),
         };
         json!({
             "name": backend.name,

@@ -5,6 +5,7 @@
 pub mod check_config;
 pub mod completions;
 pub mod explain;
+pub mod launch;
 pub mod man;
 pub mod serve;
 pub mod worker;

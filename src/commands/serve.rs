@@ -1,11 +1,6 @@
 //! `envgate serve`: runs the gateway.
 
-use std::{
-    fs, io,
-    path::{PathBuf},
-    process::ExitCode,
-    sync::Arc,
-};
+use std::{fs, io, path::PathBuf, process::ExitCode, sync::Arc};
 
 use anyhow::Context;
 
@@ -13,12 +8,11 @@ use super::{ServeArgs, digest_key::digest_key, output::UsageError};
 use crate::{
     backend::{
         self, WorkersConfig,
-        process::{self, Guard, ProcessConfig, watchdog},
+        process::{self, Custody, Guard, ProcessConfig, watchdog},
     },
     config::{Config, SampleWorker},
     env::Env,
     gateway::{ListenAddr, Reload, Server, Setup},
-    instances::Custody,
     telemetry::{self, Metrics},
 };
 
@@ -113,7 +107,12 @@ async fn serve(config: Config, custody: Option<Custody>, args: &ServeArgs) -> an
         backends = names.collect::<Vec<_>>().join(", "),
         "starting"
     );
-    if config.backends.iter().any(|backend| backend.name == "sample") && args.config.is_none() {
+    if config
+        .backends
+        .iter()
+        .any(|backend| backend.name == "sample")
+        && args.config.is_none()
+    {
         tracing::info!(
             framework = %config.sample.framework,
             "no backend is configured: the sample worker serves, one process for each env; name \

@@ -67,8 +67,14 @@ pub(super) const KEYS: &[(&str, &str)] = &[
     ),
     ("backend.cwd", "the path of a directory"),
     ("backend.listen", "\"tcp\", \"unix\" or \"inherit\""),
-    ("backend.env", "variables and their values: { PORT = \"{port}\" }"),
-    ("backend.inherit", "a list of variables' names like \"PATH\""),
+    (
+        "backend.env",
+        "variables and their values: { PORT = \"{port}\" }",
+    ),
+    (
+        "backend.inherit",
+        "a list of variables' names like \"PATH\"",
+    ),
     ("backend.readiness", "\"health\" or \"connect\""),
     ("backend.stop_grace", DURATION),
     (

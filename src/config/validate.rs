@@ -45,7 +45,11 @@ fn instances(instances: &instances::Config) -> Result<(), Problem> {
     }
     if instances.max_memory.is_some_and(|size| size.as_u64() == 0) {
         let fix = "write a size like \"512MiB\", or leave it out";
-        return Err(Problem::refused("instances.max_memory", "no process fits into 0 bytes", fix));
+        return Err(Problem::refused(
+            "instances.max_memory",
+            "no process fits into 0 bytes",
+            fix,
+        ));
     }
     Ok(())
 }

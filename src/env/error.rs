@@ -50,7 +50,8 @@ pub enum EnvError {
 }
 
 /// The name of a variable for people: what isn't UTF-8 is replaced, what is very long is cut.
-pub(super) fn shown_name(key: &[u8]) -> String {
+#[must_use]
+pub fn shown_name(key: &[u8]) -> String {
     let name = String::from_utf8_lossy(key);
     let mut chars = name.chars();
     let mut shown: String = chars.by_ref().take(MAX_SHOWN_CHARS).collect();

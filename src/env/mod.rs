@@ -28,7 +28,7 @@ mod text;
 pub use canonical::Env;
 pub use config::{Config, Fallback, Source, Unrepresentable};
 pub use digest::{DigestKey, DigestKeyError, EnvDigest};
-pub use error::EnvError;
+pub use error::{EnvError, shown_name};
 pub use glob::Glob;
 pub use key::EnvKey;
 pub use lookup::EnvLookup;

@@ -37,16 +37,26 @@ impl Env {
     /// [`EnvError::StringTooLong`] for a variable over [`MAX_STRING_BYTES`], and
     /// [`EnvError::TooLarge`] for an env over [`MAX_ENV_BYTES`].
     pub fn check_size(&self) -> Result<(), EnvError> {
+        self.check_strings()?;
+        let bytes = self.size();
+        if bytes > MAX_ENV_BYTES {
+            return Err(EnvError::TooLarge { bytes });
+        }
+        Ok(())
+    }
+
+    /// Whether a process can be given each single variable.
+    ///
+    /// # Errors
+    ///
+    /// [`EnvError::StringTooLong`] for a variable over [`MAX_STRING_BYTES`].
+    pub fn check_strings(&self) -> Result<(), EnvError> {
         for (name, value) in self.iter() {
             let bytes = string_bytes(name, value);
             if bytes > MAX_STRING_BYTES {
                 let name = shown_name(name);
                 return Err(EnvError::StringTooLong { name, bytes });
             }
-        }
-        let bytes = self.size();
-        if bytes > MAX_ENV_BYTES {
-            return Err(EnvError::TooLarge { bytes });
         }
         Ok(())
     }

@@ -82,7 +82,10 @@ pub(super) async fn serve(
         _ => Client::Plain,
     };
     let is_debugged = gateway.config.debug
-        && head.headers.get(X_ENVGATE_DEBUG).is_some_and(|value| value == "1")
+        && head
+            .headers
+            .get(X_ENVGATE_DEBUG)
+            .is_some_and(|value| value == "1")
         && gateway.trusts(connection.peer);
     let has_body = !body.is_end_stream();
     let mut record = CallRecord::begin(gateway, client, &head, connection.peer);

@@ -11,7 +11,7 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use super::state::{Gateway, Routes};
 use crate::{
-    backend::{self, Backend, Workers},
+    backend::{self, Backend, Workers, process},
     instances::{self, AdmissionConfig},
 };
 
@@ -34,12 +34,15 @@ pub(super) struct Backends {
 
 impl Backends {
     /// Makes these the backends, and keeps watch over those that are new.
+    ///
+    /// # Errors
+    /// One of them can't be as it is configured; then all stay what they were.
     pub(super) async fn follow(
         &mut self,
         gateway: &Gateway,
         reload: Reload,
         tasks: &mut JoinSet<()>,
-    ) {
+    ) -> Result<(), process::SetupError> {
         let before = gateway.routes();
         let kept = |config: &backend::Config| {
             let mut before = before.backends.iter();
@@ -53,7 +56,7 @@ impl Backends {
                 backends.push(backend);
                 continue;
             }
-            let backend = Arc::new(Backend::new(config, &context));
+            let backend = Arc::new(Backend::new(config, &context)?);
             if let Workers::Upstream(upstream) = &backend.workers {
                 upstream.resolve().await;
                 let upstream = Arc::clone(upstream);
@@ -93,5 +96,6 @@ impl Backends {
             gone = names(&gone),
             "the backends are as configured"
         );
+        Ok(())
     }
 }

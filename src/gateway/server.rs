@@ -69,7 +69,7 @@ impl Server {
     ///
     /// # Errors
     /// [`ServeError`]; nothing is left behind then.
-    pub fn bind(setup: Setup) -> Result<Self, ServeError> {
+    pub fn bind(mut setup: Setup) -> Result<Self, ServeError> {
         let access_log = match setup.config.access_log {
             AccessLog::Off => None,
             form => {
@@ -86,7 +86,7 @@ impl Server {
         let supervisor = Supervisor::start(
             setup.routes.instances.clone(),
             setup.config.max_body_memory.as_u64() / WAITING_SHARE,
-            Arc::clone(&setup.processes),
+            setup.custody.take(),
             Arc::clone(&setup.metrics),
         );
         let supervisor = supervisor?;
@@ -139,7 +139,10 @@ impl Server {
         let workers: Arc<[Worker]> = workers.into();
         let mut tasks = JoinSet::new();
         let mut backends = Backends::default();
-        backends.follow(&gateway, routes, &mut tasks).await;
+        backends
+            .follow(&gateway, routes, &mut tasks)
+            .await
+            .map_err(SetupError::Backend)?;
         tasks.spawn(housekeeping(Arc::clone(&gateway)));
         for listener in listeners {
             tasks.spawn(accept(listener, Arc::clone(&gateway), Arc::clone(&workers)));
@@ -150,8 +153,10 @@ impl Server {
             tokio::select! {
                 () = signals.next() => break,
                 _ = hang_up.recv() => {
-                    if let Some(routes) = reload() {
-                        backends.follow(&gateway, routes, &mut tasks).await;
+                    if let Some(routes) = reload()
+                        && let Err(error) = backends.follow(&gateway, routes, &mut tasks).await
+                    {
+                        tracing::error!("the configuration stays as it was: {error}");
                     }
                 }
             }

@@ -22,7 +22,10 @@ use super::{
     request_body::BodyLimits,
 };
 use crate::{
-    backend::{self, Backend, Workers, process::ProcessHost},
+    backend::{
+        self, Backend, Workers,
+        process::{self, Custody},
+    },
     env::{self, DigestKey, Env, Fallback, Source},
     facet::{Dialect, ErrorNumber, headers::X_UNISAVE_INITIALIZATION_RECIPE_URL, legacy::EnvField},
     instances::{self, AdmissionConfig, HotEnv, Instance, InstanceKey, Recipe, Table},
@@ -35,8 +38,8 @@ pub struct Setup {
     pub config: Config,
     /// The `[env]` table.
     pub env: env::Config,
-    /// What starts and ends the processes of process backends.
-    pub processes: Arc<ProcessHost>,
+    /// What keeps the processes of process backends; `None` where there is no such backend.
+    pub custody: Option<Custody>,
     /// Backends, admission and instances: what a reload changes, too.
     pub routes: Reload,
     /// What keys the digests that are shown.
@@ -63,6 +66,9 @@ pub enum SetupError {
         /// The variables' names.
         names: Vec<String>,
     },
+    /// A backend's processes can't be run as it is configured.
+    #[error(transparent)]
+    Backend(process::SetupError),
     /// The access log's thread can't be started.
     #[error("the access log can't be started")]
     AccessLog(#[source] std::io::Error),

@@ -39,7 +39,7 @@ pub struct Running {
     /// Where it is reached.
     pub endpoint: Endpoint,
     /// Its process id.
-    pub pid: u32,
+    pub pid: i32,
     /// When it was ready.
     pub ready_at: Instant,
     stopping: AtomicBool,
@@ -49,7 +49,7 @@ pub struct Running {
 }
 
 impl Running {
-    pub(super) fn new(endpoint: Endpoint, pid: u32) -> Self {
+    pub(super) fn new(endpoint: Endpoint, pid: i32) -> Self {
         Self {
             endpoint,
             pid,

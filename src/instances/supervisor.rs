@@ -11,15 +11,18 @@ use std::{
     time::{Duration, Instant},
 };
 
+use http::HeaderValue;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
     time::{MissedTickBehavior, interval},
 };
 
-use super::{Config, Instance, RunError, Running, Table, slots::RunId, table::StartOrder};
+use super::{Config, HotEnv, Instance, RunError, Running, Table, slots::RunId, table::StartOrder};
 use crate::{
-    backend::process::{Health, Order, Process, ProcessBackend, ProcessHost},
+    backend::Endpoint,
+    backend::process::custody::{Process as Descendant, Ward},
+    backend::process::{Custody, Health, Order, Process, ProcessBackend},
     telemetry::Metrics,
 };
 
@@ -55,7 +58,7 @@ impl Supervisor {
     pub fn start(
         config: Config,
         waiting_bytes: u64,
-        host: Arc<ProcessHost>,
+        custody: Option<Custody>,
         metrics: Arc<Metrics>,
     ) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -66,9 +69,10 @@ impl Supervisor {
         let (phase, phases) = watch::channel(Phase::Running);
         let watcher = Watcher {
             table: Arc::clone(&table),
-            host,
+            custody: custody.map(Arc::new),
             metrics,
             phase: phases,
+            killing: phase.clone(),
         };
         let thread = std::thread::Builder::new()
             .name("supervisor".to_owned())
@@ -127,13 +131,16 @@ impl Supervisor {
 #[derive(Debug, Clone)]
 struct Watcher {
     table: Arc<Table>,
-    host: Arc<ProcessHost>,
+    custody: Option<Arc<Custody>>,
     metrics: Arc<Metrics>,
     phase: watch::Receiver<Phase>,
+    /// The sender of the same.
+    killing: watch::Sender<Phase>,
 }
 
 async fn supervise(mut watcher: Watcher, mut ordered: mpsc::UnboundedReceiver<StartOrder>) {
     let mut runs = JoinSet::new();
+    let mut orphaned = false;
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -144,28 +151,56 @@ async fn supervise(mut watcher: Watcher, mut ordered: mpsc::UnboundedReceiver<St
             ended = runs.join_next(), if !runs.is_empty() => report(ended),
             _ = tick.tick() => {
                 watcher.table.change(|slots| slots.tick(Instant::now()));
+                if let Some(custody) = &watcher.custody {
+                    custody.sweep();
+                }
                 watcher.count();
             }
             () = reached(&mut watcher.phase, Phase::Draining) => break,
-            () = watcher.host.watchdog_gone() => {
+            () = watchdog_gone(watcher.custody.as_deref()) => {
                 tracing::error!("the watchdog is gone: every instance is killed, and the gateway ends");
-                watcher.host.kill_all();
-                std::process::exit(1);
+                orphaned = true;
+                break;
             }
         }
     }
     watcher.table.change(super::slots::Slots::end);
     drop(ordered);
+    if orphaned {
+        watcher.killing.send_replace(Phase::Killing);
+    }
     while let Some(ended) = runs.join_next().await {
         report(Some(ended));
     }
     watcher.count();
+    if orphaned {
+        // Nobody would look after what the gateway starts from here on.
+        std::process::exit(1);
+    }
+}
+
+async fn watchdog_gone(custody: Option<&Custody>) {
+    match custody {
+        Some(custody) => custody.watchdog_gone().await,
+        None => std::future::pending().await,
+    }
 }
 
 fn report(ended: Option<Result<(), tokio::task::JoinError>>) {
     if let Some(Err(error)) = ended {
         tracing::error!(%error, "an instance's task failed; this is a fault of the program");
     }
+}
+
+/// A fresh nonce: 64 hex digits.
+fn nonce() -> String {
+    let mut bytes = [0; 32];
+    // The kernel always has random bytes once it is up; half as good would still be unknown.
+    if let Err(error) = getrandom::fill(&mut bytes) {
+        tracing::error!(%error, "the system gives no random bytes");
+        fastrand::fill(&mut bytes);
+    }
+    blake3::Hash::from_bytes(bytes).to_hex().to_string()
 }
 
 /// Ready once the end has come so far.
@@ -177,20 +212,41 @@ async fn reached(phase: &mut watch::Receiver<Phase>, least: Phase) {
 impl Watcher {
     /// One run, from its start until nothing of it is left.
     async fn run(mut self, instance: Arc<Instance>, run: RunId) {
-        let (Some(backend), Some(env)) = (instance.process(), instance.env()) else {
-            return;
-        };
+        let custody = self.custody.clone();
+        if let (Some(custody), Some(backend), Some(env)) =
+            (&custody, instance.process(), instance.env())
+        {
+            self.run_in(custody, &instance, run, backend, env).await;
+        } else {
+            let error = Arc::new(RunError::Cancelled);
+            self.table
+                .change(|slots| slots.start_failed(&instance, run, error, Instant::now()));
+        }
+        self.table.change(|slots| slots.ended(run));
+    }
+
+    async fn run_in(
+        &mut self,
+        custody: &Custody,
+        instance: &Arc<Instance>,
+        run: RunId,
+        backend: &ProcessBackend,
+        env: &HotEnv,
+    ) {
         let began = Instant::now();
+        let nonce = nonce();
+        let ward = custody.take(run.generation, &nonce);
         let order = Order {
-            instance: run.instance,
             generation: run.generation,
-            env: Arc::clone(&env.env),
+            nonce: &nonce,
+            env: &env.env,
             digest: env.digest,
-            rev: instance.rev().cloned(),
+            rev: instance.rev(),
+            cgroup: ward.cgroup().map(|cgroup| cgroup.path().to_owned()),
         };
         let mut phase = self.phase.clone();
         let started = tokio::select! {
-            started = backend.start(&self.host, order) => started.map_err(RunError::Start),
+            started = backend.start(custody.host(), order) => started.map_err(RunError::Start),
             () = reached(&mut phase, Phase::Draining) => Err(RunError::Cancelled),
         };
         let outcome = match &started {
@@ -198,45 +254,34 @@ impl Watcher {
             Err(RunError::Cancelled) => "cancelled",
             Err(_) => "failed",
         };
-        self.metrics
-            .instances
+        let metrics = Arc::clone(&self.metrics);
+        let metrics = &metrics.instances;
+        metrics
             .starts_total
             .with_label_values(&[backend.name(), outcome])
             .inc();
+        let mut below = Vec::new();
         match started {
             Ok(process) => {
                 let took = began.elapsed();
-                self.metrics
-                    .instances
-                    .start_seconds
-                    .observe(took.as_secs_f64());
+                metrics.start_seconds.observe(took.as_secs_f64());
                 tracing::info!(
                     backend = backend.name(),
                     digest = %env.digest,
-                    instance = run.instance,
                     generation = run.generation,
                     pid = process.pid(),
                     took_ms = took.as_millis(),
                     "an instance is ready"
                 );
-                self.watch(&instance, run, backend, process).await;
+                below = self.watch(instance, run, backend, process, &ward).await;
             }
             Err(error) => {
-                if !matches!(error, RunError::Cancelled) {
-                    tracing::warn!(
-                        backend = backend.name(),
-                        digest = %env.digest,
-                        instance = run.instance,
-                        generation = run.generation,
-                        "an instance failed to start: {error}"
-                    );
-                }
                 let error = Arc::new(error);
                 self.table
-                    .change(|slots| slots.start_failed(&instance, run, error, Instant::now()));
+                    .change(|slots| slots.start_failed(instance, run, error, Instant::now()));
             }
         }
-        self.table.change(|slots| slots.ended(run));
+        ward.end(&below).await;
     }
 
     /// Watches a process until it is gone.
@@ -246,15 +291,17 @@ impl Watcher {
         run: RunId,
         backend: &ProcessBackend,
         process: Process,
-    ) {
-        let running = Arc::new(Running::new(process.endpoint(), process.pid()));
+        ward: &Ward<'_>,
+    ) -> Vec<Descendant> {
+        let host = HeaderValue::from_static("localhost");
+        let endpoint = Endpoint::new(process.address().clone(), host);
+        let running = Arc::new(Running::new(endpoint, process.pid()));
         self.table.change(|slots| {
             slots.started(instance, run, Arc::clone(&running), Instant::now());
         });
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut asked = Instant::now();
-        let mut grace = backend.stop_grace();
         loop {
             tokio::select! {
                 status = process.exited() => {
@@ -263,7 +310,6 @@ impl Watcher {
                     exits.with_label_values(&[backend.name()]).inc();
                     tracing::warn!(
                         backend = backend.name(),
-                        instance = run.instance,
                         generation = run.generation,
                         pid = running.pid,
                         "an instance ended by itself: {status}"
@@ -278,8 +324,7 @@ impl Watcher {
                     if let Some(reason) = self.look(&running, backend, &process, &mut asked).await {
                         tracing::info!(
                             backend = backend.name(),
-                            instance = run.instance,
-                            generation = run.generation,
+                                generation = run.generation,
                             pid = running.pid,
                             reason,
                             "an instance is replaced"
@@ -289,13 +334,15 @@ impl Watcher {
                 }
             }
         }
-        if *self.phase.borrow() == Phase::Killing {
-            grace = Duration::ZERO;
-        }
+        let below = ward.below(running.pid);
         let mut phase = self.phase.clone();
-        process
-            .stop(grace, reached(&mut phase, Phase::Killing))
-            .await;
+        let stopping = process.stop(backend.config().stop_grace);
+        tokio::select! {
+            _ = stopping => {}
+            // Dropped, it is killed with its group.
+            () = reached(&mut phase, Phase::Killing) => {}
+        }
+        below
     }
 
     /// Why a process should be replaced, where it should.
@@ -322,9 +369,10 @@ impl Watcher {
                 running.answered();
                 None
             }
-            Health::Unwell => Some("its /health says that it wants to be replaced"),
-            Health::Silent if is_suspect => Some("calls time out and its /health doesn't answer"),
-            Health::Silent => None,
+            Health::Unwell(_) => Some("its /health says that it wants to be replaced"),
+            Health::Gone => Some("it can't be reached any more"),
+            Health::Busy if is_suspect => Some("calls time out and its /health doesn't answer"),
+            Health::Busy => None,
         }
     }
 

@@ -26,7 +26,7 @@ pub struct InstanceView {
     /// Which of its processes that is, from 1.
     pub generation: u64,
     /// The process.
-    pub pid: Option<u32>,
+    pub pid: Option<i32>,
     /// How long it has been ready.
     pub age: Option<Duration>,
     /// Calls that the process was given.

@@ -21,4 +21,6 @@ mod layers;
 #[cfg(test)]
 mod operations;
 #[cfg(test)]
+mod watchdog;
+#[cfg(test)]
 mod wire;

@@ -1,90 +1,56 @@
-//! STUB
-#![allow(missing_docs)]
-use crate::{
-    backend::Endpoint,
-    env::{Env, EnvDigest},
+//! One worker process: started with exactly the variables of one env, reached, watched, stopped.
+//!
+//! A start goes: a place where it will listen ([`Address`]), its variables, the [launcher](launch)
+//! that becomes the worker, and questions until it says that it serves. The rest of a process's life
+//! is a [`Process`].
+//!
+//! Invariants:
+//! - A worker's variables are those of its sources and no other; nothing of them is in an argument,
+//!   an error or the log.
+//! - A process leads a group of its own from its first moment. The group is killed before its
+//!   leader is collected, and no number is used after that.
+//! - Whatever happens to a [`Process`] or to a start under way, dropped ones included, its group is
+//!   killed, its zombie collected, and its directory, port and user are free only then.
+//! - Nothing is sent to a port at which anybody but the instance listens.
+//!
+//! Deliberately absent: which process is started when (`instances`), what calls are sent to it, and
+//! descendants that leave the group
+//! ([`custody`] has those).
+//!
+//! All of it is to run on one thread that lives as long as the gateway: the kernel kills a worker
+//! when the thread that started it ends.
+
+mod child;
+mod code;
+mod config;
+mod environment;
+mod error;
+mod host;
+mod identity;
+mod listen;
+mod mask;
+mod output;
+mod owner;
+mod placeholders;
+mod process;
+mod ready;
+mod reaper;
+mod runtime_dir;
+mod start;
+
+pub mod custody;
+pub mod launch;
+
+pub use code::{CodePattern, Rev, RevError};
+pub use config::{
+    Command, ConfigError, Limits, Listen, Names, OwnVariables, ProcessConfig, Readiness,
 };
-use std::{future::Future, sync::Arc, time::Duration};
-#[derive(Debug, Clone)]
-pub struct Rev;
-#[derive(Debug)]
-pub struct ProcessBackend;
-#[derive(Debug)]
-pub struct Process;
-#[derive(Debug)]
-pub struct ProcessHost;
-#[derive(Debug)]
-pub struct Order {
-    pub instance: u64,
-    pub generation: u64,
-    pub env: Arc<Env>,
-    pub digest: EnvDigest,
-    pub rev: Option<Rev>,
-}
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    #[error("x")]
-    TimedOut,
-    #[error("y")]
-    Other,
-}
-pub enum Health {
-    Well,
-    Unwell,
-    Silent,
-}
-impl ProcessHost {
-    pub async fn watchdog_gone(&self) {
-        std::future::pending().await
-    }
-    pub fn kill_all(&self) {}
-}
-impl ProcessBackend {
-    pub fn name(&self) -> &str {
-        ""
-    }
-    pub async fn start(&self, _h: &ProcessHost, _o: Order) -> Result<Process, StartError> {
-        Err(StartError::TimedOut)
-    }
-    pub fn stop_grace(&self) -> Duration {
-        Duration::ZERO
-    }
-    pub fn health_interval(&self) -> Option<Duration> {
-        None
-    }
-}
-impl Process {
-    pub fn endpoint(&self) -> Endpoint {
-        unreachable!()
-    }
-    pub fn pid(&self) -> u32 {
-        0
-    }
-    pub async fn exited(&self) -> String {
-        String::new()
-    }
-    pub fn rss(&self) -> Option<u64> {
-        None
-    }
-    pub async fn probe_health(&self) -> Health {
-        Health::Well
-    }
-    pub async fn stop(self, _g: Duration, _k: impl Future<Output = ()>) {}
-}
-
-impl ProcessBackend {
-    pub fn code(
-        &self,
-        code: Option<http::HeaderValue>,
-    ) -> (Option<http::HeaderValue>, Option<Rev>) {
-        (code, None)
-    }
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub struct ProcessConfig;
-impl ProcessBackend {
-    pub fn new(_n: &str, _c: ProcessConfig, _h: Option<Duration>, _x: &super::Context) -> Self {
-        Self
-    }
-}
+pub use custody::{Custody, Guard, GuardError, watchdog};
+pub use error::StartError;
+pub use host::{Host, HostError};
+pub use identity::{Group, IdentityError, User};
+pub use listen::PlaceError;
+pub use process::Process;
+pub use ready::{Health, Phase};
+pub use runtime_dir::DirError;
+pub use start::{Order, ProcessBackend, SetupError};

@@ -27,8 +27,8 @@ use self::{
     members::{AcquireError, Members, Tried},
 };
 use super::{
-    CallBody, Config, Pool, SendError, Sent, Undelivered, UpstreamUrl, connect::ConnectError,
-    deliver::deliver,
+    CallBody, Config, Pool, SendError, Sent, Undelivered, UpstreamConfig, UpstreamUrl,
+    connect::ConnectError, deliver::deliver,
 };
 use crate::telemetry::Metrics;
 
@@ -51,13 +51,13 @@ impl Upstream {
     /// The pool as it is configured. Members that are named by address are there at once; names
     /// wait for [`Upstream::resolve`].
     #[must_use]
-    pub fn new(config: &Config, metrics: Arc<Metrics>) -> Self {
+    pub fn new(config: &Config, pool: &UpstreamConfig, metrics: Arc<Metrics>) -> Self {
         let limit = config.framework.one_call_at_a_time().then_some(1);
-        let members = Arc::new(Members::new(config.balance, limit));
-        members.replace(&resolve::without_names(&config.urls));
+        let members = Arc::new(Members::new(pool.balance, limit));
+        members.replace(&resolve::without_names(&pool.urls));
         Self {
             name: config.name.clone(),
-            urls: config.urls.clone(),
+            urls: pool.urls.clone(),
             members,
             health_interval: config.health_interval,
             connects: metrics

@@ -42,7 +42,11 @@ impl Bench {
         instance
     }
 
-    fn acquire(&mut self, instance: &Arc<Instance>, waiter: u32) -> Acquired<&'static str, &'static str> {
+    fn acquire(
+        &mut self,
+        instance: &Arc<Instance>,
+        waiter: u32,
+    ) -> Acquired<&'static str, &'static str> {
         self.slots.acquire(instance, 100, self.now, || waiter)
     }
 
@@ -148,7 +152,10 @@ fn who_exits_before_it_served_has_failed_and_who_served_is_started_again() {
     let mut bench = Bench::new(config(4));
     let (instance, run) = bench.ready(1, "a");
     bench.slots.exited(&instance, run, "gone", bench.now);
-    assert!(matches!(bench.refused(&instance), Refusal::Failed { error: "gone", .. }));
+    assert!(matches!(
+        bench.refused(&instance),
+        Refusal::Failed { error: "gone", .. }
+    ));
     bench.slots.release(&instance, run, false, bench.now);
     bench.slots.ended(run);
     assert_eq!(bench.orders(), [""; 0]);
@@ -169,7 +176,10 @@ fn news_of_an_old_run_never_touches_its_successor() {
     bench.slots.release(&instance, new, true, bench.now);
     bench.slots.ended(old);
     assert_eq!(bench.orders(), ["stop a", "start 1.2", "tell 0 b"]);
-    assert!(matches!(bench.acquire(&instance, 0), Acquired::Now(Ok(("b", _)))));
+    assert!(matches!(
+        bench.acquire(&instance, 0),
+        Acquired::Now(Ok(("b", _)))
+    ));
     assert_eq!(bench.slots.alive(), 1);
 }
 
@@ -194,7 +204,10 @@ fn the_one_idle_the_longest_makes_room_and_the_start_waits_for_its_end() {
     let third = bench.instance(3);
     bench.waits(&third, 0);
     assert_eq!(bench.orders(), ["stop b"]);
-    let second_run = RunId { instance: 2, generation: 1 };
+    let second_run = RunId {
+        instance: 2,
+        generation: 1,
+    };
     bench.slots.ended(second_run);
     assert_eq!(bench.orders(), ["start 3.1"]);
     assert!(matches!(bench.acquire(&first, 0), Acquired::Now(Ok(("a", run))) if run == first_run));

@@ -11,6 +11,7 @@ use std::{
 
 use super::{Address, Call, Client, DEADLINE, Json, Message, Metrics, eventually};
 
+/// The program.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_envgate");
 
 /// How a gateway is to be started.
@@ -161,14 +162,15 @@ impl Gateway {
         Metrics::parse(&answer.text())
     }
 
+    /// The PID of the process that was started.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends SIGTERM.
     #[track_caller]
     pub(crate) fn terminate(&self) {
-        let sent = Command::new("kill")
-            .arg("-TERM")
-            .arg(self.child.id().to_string())
-            .status();
-        assert!(sent.is_ok_and(|status| status.success()), "sending SIGTERM");
+        signal(self.pid(), "TERM");
     }
 
     /// Sends SIGTERM and waits until it says that it drains.
@@ -225,6 +227,19 @@ impl Gateway {
         self.stderr.join();
         (self.stdout.text(), self.stderr.text())
     }
+}
+
+/// Sends a signal, named without `SIG`.
+#[track_caller]
+pub(crate) fn signal(pid: u32, name: &str) {
+    let sent = Command::new("kill")
+        .arg(format!("-{name}"))
+        .arg(pid.to_string())
+        .status();
+    assert!(
+        sent.is_ok_and(|status| status.success()),
+        "sending SIG{name} to {pid}"
+    );
 }
 
 impl Drop for Gateway {

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) use backend::{Backend, Refusing, Seen};
 pub(crate) use client::{Call, Client, burst};
-pub(crate) use gateway::{Gateway, PROGRAM, Setup, TempFile, run};
+pub(crate) use gateway::{Gateway, PROGRAM, Setup, TempFile, run, signal};
 pub(crate) use http::{Address, Broken, Message, Stream, Wire};
 pub(crate) use json::{Json, base64};
 pub(crate) use metrics::Metrics;

@@ -1,0 +1,266 @@
+//! The directory in which the Unix sockets of the instances are.
+//!
+//! It is the gateway's alone; each instance has one of its own in it, which is its user's. The
+//! whole goes with the gateway. What a killed gateway left behind is removed by the next one: a
+//! gateway holds a lock on its directory for as long as it lives, so a directory without one is
+//! nobody's, whichever process has the number in its name by now.
+
+use std::{
+    env, fs,
+    fs::{DirBuilder, File, Permissions},
+    io,
+    os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
+    path::{Path, PathBuf},
+    process,
+    sync::Arc,
+};
+
+use rustix::{
+    fs::{FlockOperation, flock},
+    process::{Gid, Pid, Uid, geteuid, test_kill_process},
+};
+
+use super::identity::IdentityLease;
+
+const NAME: &str = "envgate-";
+
+/// The longest path of a Unix socket: `sun_path` has room for so much and a NUL.
+pub(super) const MAX_SOCKET_PATH: usize = 107;
+
+/// The directory of one gateway. Removed on drop.
+#[derive(Debug)]
+pub(super) struct RuntimeDir {
+    path: PathBuf,
+    /// Holds the lock.
+    _lock: File,
+}
+
+/// Why an instance has no place for its socket.
+#[derive(Debug, thiserror::Error)]
+pub enum DirError {
+    /// The system refused.
+    #[error("can't make {}", path.display())]
+    Make {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A socket there would have a path that no address can hold.
+    #[error(
+        "the socket's path {} has {} bytes, but {MAX_SOCKET_PATH} is the limit; set \
+         XDG_RUNTIME_DIR to a shorter directory",
+        path.display(), path.as_os_str().len()
+    )]
+    TooLong {
+        /// The path.
+        path: PathBuf,
+    },
+}
+
+impl RuntimeDir {
+    /// Makes this gateway's directory in `$XDG_RUNTIME_DIR`, or else among the temporary files, and
+    /// removes those of gateways that are dead.
+    pub(super) fn make() -> Result<Self, DirError> {
+        let place = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+        let place = place.filter(|place| place.is_absolute());
+        Self::make_in(&place.unwrap_or_else(env::temp_dir))
+    }
+
+    pub(super) fn make_in(place: &Path) -> Result<Self, DirError> {
+        remove_stale(place);
+        let random = fastrand::u32(..);
+        let path = place.join(format!("{NAME}{}-{random:08x}", process::id()));
+        match make_locked(&path) {
+            Ok(lock) => Ok(Self { path, _lock: lock }),
+            Err(source) => Err(DirError::Make { path, source }),
+        }
+    }
+
+    /// Makes the directory of an instance, which it finds its socket in.
+    pub(super) fn instance(
+        self: &Arc<Self>,
+        instance: u64,
+        identity: &IdentityLease,
+    ) -> Result<InstanceDir, DirError> {
+        let path = self.path.join(instance.to_string());
+        let refused = |source| DirError::Make {
+            path: path.clone(),
+            source,
+        };
+        make_private(&path).map_err(refused)?;
+        let dir = InstanceDir {
+            path: path.clone(),
+            _within: Arc::clone(self),
+        };
+        if identity.user.is_some() || identity.group.is_some() {
+            self.give(&path, identity).map_err(refused)?;
+        }
+        Ok(dir)
+    }
+
+    /// Makes a directory in it another user's.
+    fn give(&self, path: &Path, identity: &IdentityLease) -> io::Result<()> {
+        let user = identity.user.map(Uid::from_raw);
+        rustix::fs::chown(path, user, identity.group.map(Gid::from_raw))?;
+        // That user has to come through to its own; there is still nothing to be seen.
+        fs::set_permissions(&self.path, Permissions::from_mode(0o711))
+    }
+}
+
+impl Drop for RuntimeDir {
+    fn drop(&mut self) {
+        remove(&self.path);
+    }
+}
+
+/// The directory of one instance. Removed on drop.
+#[derive(Debug)]
+pub(super) struct InstanceDir {
+    path: PathBuf,
+    _within: Arc<RuntimeDir>,
+}
+
+impl InstanceDir {
+    /// The path of its socket.
+    pub(super) fn socket(&self) -> Result<PathBuf, DirError> {
+        let path = self.path.join("s");
+        if path.as_os_str().len() > MAX_SOCKET_PATH {
+            return Err(DirError::TooLong { path });
+        }
+        Ok(path)
+    }
+}
+
+impl Drop for InstanceDir {
+    fn drop(&mut self) {
+        remove(&self.path);
+    }
+}
+
+fn make_private(path: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).create(path)
+}
+
+fn make_locked(path: &Path) -> io::Result<File> {
+    make_private(path)?;
+    let lock = File::open(path)?;
+    flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+    Ok(lock)
+}
+
+fn remove(path: &Path) {
+    if let Err(error) = fs::remove_dir_all(path)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        tracing::warn!(path = %path.display(), %error, "a runtime directory stays");
+    }
+}
+
+/// Removes the directories of dead gateways, as far as they are ours.
+fn remove_stale(place: &Path) {
+    let Ok(entries) = fs::read_dir(place) else {
+        // Making a directory there will fail, and say why.
+        return;
+    };
+    let stale = entries.flatten().filter(|entry| {
+        let name = entry.file_name();
+        let gateway = name.to_str().and_then(gateway_in).and_then(Pid::from_raw);
+        gateway.is_some_and(|gateway| is_dead(gateway) && is_abandoned(&entry.path()))
+    });
+    for entry in stale {
+        remove(&entry.path());
+    }
+}
+
+/// The number of the process in the name of a gateway's directory.
+fn gateway_in(name: &str) -> Option<i32> {
+    let (pid, random) = name.strip_prefix(NAME)?.split_once('-')?;
+    let is_random = random.len() == 8 && random.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_random.then(|| pid.parse().ok()).flatten()
+}
+
+/// Whether no other process has this number. In a container each gateway has the same.
+fn is_dead(gateway: Pid) -> bool {
+    gateway == rustix::process::getpid()
+        || test_kill_process(gateway) == Err(rustix::io::Errno::SRCH)
+}
+
+/// Whether a directory is ours and no gateway holds it.
+fn is_abandoned(path: &Path) -> bool {
+    let is_ours = fs::symlink_metadata(path)
+        .is_ok_and(|metadata| metadata.is_dir() && metadata.uid() == geteuid().as_raw());
+    let lock = || {
+        flock(
+            File::open(path).ok()?,
+            FlockOperation::NonBlockingLockExclusive,
+        )
+        .ok()
+    };
+    is_ours && lock().is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::process::identity::{Identity, Users};
+
+    fn nobody_special() -> IdentityLease {
+        let identity = Identity::resolve(None, None).unwrap();
+        identity.lease(&Users::default()).unwrap()
+    }
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().mode() & 0o777
+    }
+
+    #[test]
+    fn directories_are_private_and_go_with_their_owner() {
+        let place = tempfile::tempdir().unwrap();
+        let whole = Arc::new(RuntimeDir::make_in(place.path()).unwrap());
+        let dir = whole.instance(7, &nobody_special()).unwrap();
+        let (whole_path, path) = (whole.path.clone(), dir.path.clone());
+        assert_eq!((mode(&whole_path), mode(&path)), (0o700, 0o700));
+        fs::write(dir.socket().unwrap(), "").unwrap();
+        drop(dir);
+        assert!(!path.exists() && whole_path.exists());
+        drop(whole);
+        assert!(!whole_path.exists());
+    }
+
+    #[test]
+    fn only_what_a_dead_gateway_left_is_removed() {
+        let place = tempfile::tempdir().unwrap();
+        let mut gone = process::Command::new("true").spawn().unwrap();
+        gone.wait().unwrap();
+        let dead = place.path().join(format!("{NAME}{}-00000000", gone.id()));
+        let earlier_of_this_number = place
+            .path()
+            .join(format!("{NAME}{}-00000000", process::id()));
+        let alive = place.path().join(format!("{NAME}1-00000000"));
+        let other = place.path().join(format!("{NAME}{}-mine", gone.id()));
+        for path in [&dead, &earlier_of_this_number, &alive, &other] {
+            fs::create_dir(path).unwrap();
+            fs::write(path.join("file"), "").unwrap();
+        }
+        let link = place.path().join(format!("{NAME}{}-00000001", gone.id()));
+        std::os::unix::fs::symlink(&other, &link).unwrap();
+        let held = RuntimeDir::make_in(place.path()).unwrap();
+        let second = RuntimeDir::make_in(place.path()).unwrap();
+        assert!(!dead.exists() && !earlier_of_this_number.exists());
+        assert!(alive.exists() && other.join("file").exists() && link.exists());
+        assert!(held.path.exists() && second.path.exists());
+    }
+
+    #[test]
+    fn a_path_that_no_address_holds_is_told() {
+        let place = tempfile::tempdir().unwrap();
+        let deep = place.path().join("x".repeat(80));
+        fs::create_dir(&deep).unwrap();
+        let whole = Arc::new(RuntimeDir::make_in(&deep).unwrap());
+        let dir = whole.instance(7, &nobody_special()).unwrap();
+        let error = dir.socket().unwrap_err().to_string();
+        assert!(error.contains("107 is the limit"), "{error}");
+    }
+}

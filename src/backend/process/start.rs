@@ -1,0 +1,301 @@
+//! Starting a process and waiting until it serves.
+
+use std::{
+    collections::BTreeSet, env, ffi::OsString, os::unix::ffi::OsStringExt, path::PathBuf, process,
+    time::Duration,
+};
+
+use http::HeaderValue;
+use tokio::time::{Instant, sleep_until};
+
+use super::{
+    ConfigError, Host, IdentityError, Listen, Phase, Process, ProcessConfig, Readiness, Rev,
+    StartError,
+    child::{Child, Holdings},
+    environment::{Environment, Sources},
+    identity::Identity,
+    launch::{LaunchFailure, LaunchSpec},
+    listen::Place,
+    mask::Masks,
+    output::{Output, Source},
+    placeholders::Placeholders,
+    ready::{Probe, WrongEnv},
+};
+use crate::{
+    backend::Context,
+    env::{BASE_VARIABLE, Env, EnvDigest, Glob, Reserved},
+};
+
+/// How often a process is asked how it is, where readiness is its health and nothing else is said:
+/// often enough to follow a worker that wants to be replaced, and nothing beside its calls.
+const HEALTH_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Names of dropped variables that a start lists in the log.
+const MAX_NAMES_SHOWN: usize = 32;
+
+/// Starts the processes of one backend.
+#[derive(Debug)]
+pub struct ProcessBackend {
+    name: String,
+    config: ProcessConfig,
+    listen: Listen,
+    identity: Identity,
+    reserved: Reserved,
+    base: Vec<(String, Vec<u8>)>,
+    start_timeout: Duration,
+    health_interval: Option<Duration>,
+}
+
+/// Why a backend can't be as it is configured.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// Two keys don't go together.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Its user or group isn't known.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+}
+
+/// What is to be started.
+#[derive(Debug)]
+pub struct Order<'a> {
+    /// Its number, which no other process of the gateway has, of no backend.
+    pub generation: u64,
+    /// The value of its `ENVGATE_PROOF`: 64 hex digits that nobody else knows.
+    pub nonce: &'a str,
+    /// The variables of the call.
+    pub env: &'a Env,
+    /// What may be shown of them.
+    pub digest: EnvDigest,
+    /// The code, where the call names one.
+    pub rev: Option<&'a Rev>,
+    /// The directory of a cgroup for the process to be in.
+    pub cgroup: Option<PathBuf>,
+}
+
+impl ProcessBackend {
+    /// A backend as it is configured. The reserved names are the built-in ones, the configured ones
+    /// and those of the backend's own variables. What is inherited is taken from the gateway's
+    /// variables now.
+    ///
+    /// # Errors
+    ///
+    /// [`SetupError`].
+    pub fn new(
+        name: &str,
+        config: ProcessConfig,
+        health_interval: Option<Duration>,
+        context: &Context,
+    ) -> Result<Self, SetupError> {
+        config.check()?;
+        let own = config.env.iter().map(|(name, _)| Glob::new(name));
+        let reserved = Reserved::new(context.reserved.iter().cloned().chain(own));
+        let inherit: BTreeSet<_> = config.inherit.iter().cloned().collect();
+        let base = inherit.into_iter().filter_map(|name| {
+            let value = env::var_os(&name)?;
+            Some((name, value.into_vec()))
+        });
+        let by_health = (config.readiness == Readiness::Health).then_some(HEALTH_INTERVAL);
+        Ok(Self {
+            name: name.to_owned(),
+            listen: config.listen(),
+            identity: Identity::resolve(config.user.as_ref(), config.group.as_ref())?,
+            reserved,
+            base: base.collect(),
+            start_timeout: context.start_timeout,
+            health_interval: health_interval.or(by_health),
+            config,
+        })
+    }
+
+    /// The backend's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// How often a process is asked how it is.
+    #[must_use]
+    pub const fn health_interval(&self) -> Option<Duration> {
+        self.health_interval
+    }
+
+    /// What of a recipe header tells instances apart, and what of it the command is told: the
+    /// whole header and nothing, or where the backend has a pattern for it what that takes.
+    #[must_use]
+    pub fn code(&self, header: Option<HeaderValue>) -> (Option<HeaderValue>, Option<Rev>) {
+        let pattern = self.config.code.as_ref().zip(header.as_ref());
+        let rev = pattern.and_then(|(pattern, header)| pattern.capture(header.as_bytes()));
+        let code = match &rev {
+            Some(rev) => HeaderValue::from_str(rev.as_str()).ok(),
+            None => header,
+        };
+        (code, rev)
+    }
+
+    /// How its processes are configured.
+    #[must_use]
+    pub const fn config(&self) -> &ProcessConfig {
+        &self.config
+    }
+
+    /// Starts a process and waits until it serves, for as long as a start may take. To be called on
+    /// the runtime of the thread that supervises.
+    ///
+    /// Dropping the future kills the process.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`]; the process and its group are dead then. What it wrote last is in the log.
+    pub async fn start(&self, host: &Host, order: Order<'_>) -> Result<Process, StartError> {
+        let started_at = Instant::now();
+        let (process, dropped) = self.spawn(host, &order, started_at)?;
+        if !dropped.is_empty() {
+            let names = dropped.get(..MAX_NAMES_SHOWN).unwrap_or(&dropped);
+            tracing::warn!(
+                backend = self.name, digest = %order.digest, generation = order.generation, ?names,
+                count = dropped.len(), "the env sets reserved names; the worker doesn't get them"
+            );
+        }
+        let Err(mut error) = self.until_ready(&process).await else {
+            return Ok(process);
+        };
+        let tail = process.give_up().await;
+        if let StartError::Exited { status, .. } = error
+            && let Some(failure) = LaunchFailure::find(status, tail.iter().map(String::as_str))
+        {
+            error = StartError::Launch(failure);
+        }
+        tracing::warn!(
+            backend = self.name, digest = %order.digest, generation = order.generation, %error,
+            output = ?tail, "a worker didn't start"
+        );
+        Err(error)
+    }
+
+    async fn until_ready(&self, process: &Process) -> Result<(), StartError> {
+        let mut phase = Phase::Starting;
+        let outcome = tokio::select! {
+            // Whoever has exited is not asked again: another may listen where it did.
+            biased;
+            status = process.exited() => Err(Some(status)),
+            ready = process.probe.wait(&mut phase) => Ok(ready),
+            () = sleep_until(process.started_at + self.start_timeout) => Err(None),
+        };
+        match outcome {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(WrongEnv)) => Err(StartError::WrongEnv),
+            Err(Some(status)) => Err(StartError::Exited { status, phase }),
+            Err(None) => Err(StartError::TimedOut {
+                after: self.start_timeout,
+                phase,
+            }),
+        }
+    }
+
+    /// Starts a process; also gives the names of the env that it doesn't get.
+    fn spawn(
+        &self,
+        host: &Host,
+        order: &Order<'_>,
+        started_at: Instant,
+    ) -> Result<(Process, Vec<String>), StartError> {
+        if order.rev.is_none() && self.config.needs_rev() {
+            return Err(StartError::NoRev);
+        }
+        let identity = self.identity.lease(&host.users);
+        let identity = identity.ok_or(StartError::NoUser)?;
+        let (place, socket) = Place::make(self.listen, order.generation, &identity, host)
+            .map_err(StartError::place)?;
+        let holdings = Holdings { place, identity };
+        let placeholders = Placeholders {
+            port: holdings.place.port(),
+            socket: holdings.place.socket(),
+            rev: order.rev,
+        };
+        let environment = Environment::build(&Sources {
+            base: &self.base,
+            own: &self.config.env,
+            placeholders: &placeholders,
+            env: order.env,
+            reserved: &self.reserved,
+            nonce: order.nonce,
+        })
+        .map_err(StartError::Env)?;
+        let spec = self.launch_spec(order, &holdings, &placeholders);
+        let (bytes, room) = (environment.variables.size() + spec.size(), host.room());
+        if bytes > room {
+            return Err(StartError::TooLarge { bytes, room });
+        }
+        host.keep_zombies();
+        let launcher = host.launcher().as_os_str();
+        let mut launched = spec
+            .spawn(launcher, &environment.variables, socket)
+            .map_err(StartError::spawn)?;
+        let (stdout, stderr) = (launched.stdout.take(), launched.stderr.take());
+        let endpoint = holdings.place.endpoint.clone();
+        let own_user = holdings.identity.own_user();
+        // From here on the process is killed where what follows fails.
+        let child = Child::watch(launched, holdings, &host.reaper);
+        let child = child.map_err(StartError::spawn)?;
+        let probe = Probe {
+            endpoint,
+            listen: self.listen,
+            readiness: self.config.readiness,
+            group: child.pid(),
+            own_user,
+            proof: environment.proof,
+        };
+        let source = Source {
+            digest: order.digest,
+            instance: order.generation,
+        };
+        let masks = Masks::new(secrets(&environment.variables, &self.base));
+        let output = Output::follow(stdout, stderr, source, masks).map_err(StartError::spawn)?;
+        let process = Process {
+            child,
+            output,
+            probe,
+            started_at,
+        };
+        Ok((process, environment.dropped))
+    }
+
+    fn launch_spec(
+        &self,
+        order: &Order<'_>,
+        holdings: &Holdings,
+        placeholders: &Placeholders<'_>,
+    ) -> LaunchSpec {
+        let command = self.config.command.iter();
+        LaunchSpec {
+            parent: process::id(),
+            cgroup: order.cgroup.clone(),
+            memory: self.config.limits.memory.map(|size| size.as_u64()),
+            open_files: self.config.limits.open_files,
+            group: holdings.identity.group,
+            user: holdings.identity.user,
+            cwd: self.config.cwd.clone(),
+            socket: self.listen == Listen::Inherit,
+            command: command
+                .map(|part| OsString::from(placeholders.fill(part)))
+                .collect(),
+        }
+    }
+}
+
+/// The values that the log mustn't show: all but what any process here has.
+fn secrets<'a>(
+    variables: &'a Env,
+    base: &'a [(String, Vec<u8>)],
+) -> impl Iterator<Item = &'a [u8]> {
+    let is_base = |name: &[u8], value: &[u8]| {
+        let mut base = base.iter();
+        base.any(|(base, inherited)| base.as_bytes() == name && inherited == value)
+    };
+    variables.iter().filter_map(move |(name, value)| {
+        let is_secret = name != BASE_VARIABLE.as_bytes() && !is_base(name, value);
+        is_secret.then_some(value)
+    })
+}
