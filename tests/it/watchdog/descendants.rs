@@ -51,7 +51,10 @@ fn is_the_shell(pid: u32) -> bool {
 #[test]
 fn what_goes_on_forking_is_killed_too() {
     let token = token();
-    let forking = format!("while :; do (setsid sleep {token} &); sleep 0.005; done");
+    // It ends by itself some day, should nothing else end it.
+    let forking = format!(
+        "i=0; while [ $i -lt 500 ]; do (setsid sleep {token} &); sleep 0.005; i=$((i+1)); done"
+    );
     let script = format!("(setsid sh -c '{forking}' &) ; (setsid sh -c '{forking}' &); sleep 0.3");
     let begun = Instant::now();
     let status = finish(&mut watchdog_over(&format!("{script}; kill -9 $$")));

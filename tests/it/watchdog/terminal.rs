@@ -106,6 +106,11 @@ fn ctrl_c_once_drains() {
     call.write_all(&crate::harness::Call::legacy("A=1\n").bytes())
         .unwrap();
     backend.wait_seen(1);
+    // Two that come within the same moment may count as one, so that alone tells nothing.
+    let inner = child_of(terminal.gateway.id());
+    let groups = [2, 3].map(|field| stat(inner, field));
+    let own = || Some(inner.to_string());
+    assert_eq!(groups, [own(), own()], "out of the terminal's reach");
 
     terminal.press(3);
     terminal.line("draining");

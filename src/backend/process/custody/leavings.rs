@@ -19,7 +19,7 @@ use super::Cgroups;
 #[must_use]
 pub fn runtime_parent() -> PathBuf {
     let told = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-    told.filter(|path| path.is_absolute() && path.is_dir())
+    told.filter(|path| path.is_absolute())
         .unwrap_or_else(env::temp_dir)
 }
 

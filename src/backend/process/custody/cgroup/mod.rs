@@ -10,6 +10,8 @@
 //! controllers mustn't have processes itself, so that the gateway would have to leave the cgroup in
 //! which whoever started it put it. Limits are the process's own.
 
+mod place;
+
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -22,7 +24,8 @@ use rustix::{
     process::Pid,
 };
 
-use super::processes::Process;
+use self::place::own_directory;
+use super::processes::{Marker, Process};
 
 /// How long the kernel may take to end killed processes; some wait for a disk that doesn't answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -50,7 +53,7 @@ impl Cgroups {
                 Some(cgroups)
             }
             Err(error) => {
-                tracing::info!(%error, "no cgroups for instances: their descendants are known by {} alone", super::processes::Marker::VARIABLE);
+                tracing::info!(%error, "no cgroups for instances: their descendants are known by {} alone", Marker::VARIABLE);
                 None
             }
         }
@@ -164,47 +167,6 @@ impl Cgroup {
     }
 }
 
-/// The directory of the cgroup that this process is in.
-fn own_directory() -> io::Result<PathBuf> {
-    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
-    let memberships = fs::read_to_string("/proc/self/cgroup")?;
-    directory(&mounts, &memberships).ok_or_else(|| {
-        io::Error::other("this process is in no cgroup of version 2 that is mounted")
-    })
-}
-
-/// Where the cgroup is that `/proc/self/cgroup` names, by what `/proc/self/mountinfo` says.
-fn directory(mounts: &str, memberships: &str) -> Option<PathBuf> {
-    let cgroup = memberships
-        .lines()
-        .find_map(|line| line.strip_prefix("0::"))?;
-    mounts.lines().find_map(|line| {
-        let (mount, file_system) = line.split_once(" - ")?;
-        if !file_system.starts_with("cgroup2 ") {
-            return None;
-        }
-        let mut fields = mount.split(' ').skip(3);
-        let (root, point) = (fields.next()?, fields.next()?);
-        // A container may see no more than a part of the hierarchy.
-        let below = Path::new(cgroup).strip_prefix(root).ok()?;
-        let is_outside = cgroup.starts_with("/..");
-        (!is_outside).then(|| Path::new(&unescape(point)).join(below))
-    })
-}
-
-/// Blanks and the like stand in that file as `\040`.
-fn unescape(path: &str) -> String {
-    let escapes = [
-        ("\\040", " "),
-        ("\\011", "\t"),
-        ("\\012", "\n"),
-        ("\\134", "\\"),
-    ];
-    escapes.iter().fold(path.to_owned(), |path, (code, sign)| {
-        path.replace(code, sign)
-    })
-}
-
 fn make(directory: &Path) -> io::Result<()> {
     match fs::create_dir(directory) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
@@ -290,45 +252,6 @@ mod tests {
     use std::{os::unix::process::CommandExt, process::Command};
 
     use super::*;
-
-    const MOUNTS: &str = "\
-31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw,mode=755
-37 31 0:34 / /sys/fs/cgroup/systemd rw,relatime - cgroup cgroup rw,name=systemd
-38 31 0:35 / /sys/fs/cgroup/unified rw,relatime shared:4 - cgroup2 cgroup2 rw
-";
-
-    fn at(mounts: &str, memberships: &str) -> Option<String> {
-        let found = directory(mounts, memberships)?;
-        Some(found.to_str().unwrap().to_owned())
-    }
-
-    #[test]
-    fn the_own_cgroup_is_found_wherever_it_is_mounted() {
-        let hybrid = at(MOUNTS, "1:name=systemd:/a\n0::/b/c\n");
-        assert_eq!(hybrid.as_deref(), Some("/sys/fs/cgroup/unified/b/c"));
-        let root = at(MOUNTS, "0::/\n");
-        assert_eq!(
-            root.as_deref().map(|path| path.trim_end_matches('/')),
-            Some("/sys/fs/cgroup/unified")
-        );
-        let part = "30 1 0:26 /docker/x /sys/fs/cg\\040roup ro - cgroup2 cgroup rw";
-        let contained = at(part, "0::/docker/x/y");
-        assert_eq!(contained.as_deref(), Some("/sys/fs/cg roup/y"));
-    }
-
-    #[test]
-    fn what_cant_be_reached_is_none() {
-        assert_eq!(at(MOUNTS, "1:name=systemd:/a\n"), None);
-        assert_eq!(at(MOUNTS, "0::/../outside\n"), None);
-        assert_eq!(at("31 23 0:28 / /x rw - tmpfs tmpfs rw", "0::/"), None);
-        assert_eq!(
-            at(
-                "30 1 0:26 /docker/x /c ro - cgroup2 c rw",
-                "0::/docker/other"
-            ),
-            None
-        );
-    }
 
     #[test]
     fn a_directory_that_is_no_cgroup_is_refused_and_left_as_it_was() {
