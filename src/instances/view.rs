@@ -23,7 +23,8 @@ pub struct InstanceView {
     pub digest: Option<EnvDigest>,
     /// What its process is up to.
     pub state: State,
-    /// Which of its processes that is, from 1.
+    /// The number of its last process, unlike any other's; a later one's is greater. 0 where it
+    /// had none.
     pub generation: u64,
     /// The process.
     pub pid: Option<i32>,

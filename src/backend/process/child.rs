@@ -86,11 +86,6 @@ impl Child {
         self.pid
     }
 
-    /// What it holds, until it is collected.
-    pub(super) fn holdings(&self) -> Option<&Holdings> {
-        self.process.as_ref().map(|(_, holdings)| holdings)
-    }
-
     /// Waits for its exit. It isn't collected by that, and may be asked again; cancelling it does
     /// nothing.
     pub(super) async fn exited(&self) -> ExitStatus {
@@ -190,5 +185,64 @@ impl Drop for Child {
     fn drop(&mut self) {
         self.signal(Signal::KILL);
         self.collect();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{os::unix::process::CommandExt, path::Path, process::Command};
+
+    use super::*;
+    use crate::backend::process::{Host, Listen, identity::Identity};
+
+    fn child(host: &Host, script: &str) -> Child {
+        let identity = Identity::resolve(None, None).unwrap();
+        let identity = identity.lease(&host.users).unwrap();
+        let place = Place::make(Listen::Unix, fastrand::u64(..), &identity, host);
+        let (place, _) = place.unwrap();
+        let mut command = Command::new("sh");
+        let process = command.args(["-c", script]).process_group(0).spawn();
+        let holdings = Holdings { place, identity };
+        Child::watch(process.unwrap(), holdings, &host.reaper).unwrap()
+    }
+
+    fn is_there(pid: Pid) -> bool {
+        Path::new(&format!("/proc/{}", pid.as_raw_pid())).exists()
+    }
+
+    #[tokio::test]
+    async fn an_exit_is_noticed_with_and_without_a_pidfd() {
+        let host = Host::new().unwrap();
+        for polls in [false, true] {
+            let mut child = child(&host, "exit 7");
+            if polls {
+                child.exit = ExitWatch::Poll;
+            }
+            assert_eq!(child.exited().await.code(), Some(7));
+            let pid = child.pid();
+            assert!(is_there(pid));
+            let status = child.stop(Duration::from_secs(20)).await.unwrap();
+            assert_eq!(status.code(), Some(7));
+            assert!(!is_there(pid));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_dropped_child_is_collected_and_only_then_its_place_is_free() {
+        let host = Host::new().unwrap();
+        let child = child(&host, "sleep 1000; :");
+        let pid = child.pid();
+        let holdings = child.process.as_ref().map(|(_, holdings)| holdings);
+        let socket = holdings.unwrap().place.socket().unwrap().to_owned();
+        let dir = Path::new(&socket).parent().unwrap().to_owned();
+        assert!(dir.exists() && is_there(pid));
+        drop(child);
+        let collected = async {
+            while dir.exists() {
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        timeout(Duration::from_secs(20), collected).await.unwrap();
+        assert!(!is_there(pid));
     }
 }

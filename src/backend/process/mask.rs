@@ -62,7 +62,7 @@ impl Masks {
                 return shown;
             };
             let end = place + length;
-            if end > masked_to {
+            if length > 0 && end > masked_to {
                 if place >= masked_to {
                     shown.extend_from_slice(MASK);
                 }

@@ -197,15 +197,18 @@ mod tests {
     use std::sync::atomic::Ordering::Relaxed;
 
     use super::*;
-    use crate::telemetry::Labels;
+    use crate::{backend::WorkersConfig, telemetry::Labels};
 
     #[tokio::test(start_paused = true)]
     async fn who_waits_is_served_when_a_member_comes_back() {
         let config = "name = \"b\"\nframework = \"0.10.2\"\n\
                       urls = [\"http://127.0.0.1:1\", \"http://127.0.0.1:2\"]";
-        let config = toml::from_str(config).unwrap();
+        let config: Config = toml::from_str(config).unwrap();
+        let WorkersConfig::Upstream(pool) = &config.workers else {
+            panic!("not an upstream");
+        };
         let metrics = Arc::new(Metrics::new(&Labels::default()).unwrap());
-        let upstream = Upstream::new(&config, metrics);
+        let upstream = Upstream::new(&config, pool, metrics);
         let members = upstream.members.all();
         members[0].unwell.store(true, Relaxed);
         let tried = Tried::default();

@@ -33,7 +33,7 @@ pub use view::State;
 pub(super) struct RunId {
     /// The instance.
     pub(super) instance: u64,
-    /// Which of its runs, from 1.
+    /// Which run of all that the gateway ever began: a later one has a greater number.
     pub(super) generation: u64,
 }
 
@@ -169,6 +169,7 @@ pub(super) struct Slots<H, W, E> {
     waiting: usize,
     next_ticket: u64,
     next_instance: u64,
+    next_generation: u64,
     ending: bool,
     orders: Vec<Order<H, W, E>>,
 }
@@ -187,6 +188,7 @@ impl<H: Clone, W, E: Clone> Slots<H, W, E> {
             waiting: 0,
             next_ticket: 0,
             next_instance: 0,
+            next_generation: 0,
             ending: false,
             orders: Vec::new(),
         }

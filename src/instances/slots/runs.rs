@@ -87,8 +87,10 @@ impl<H: Clone, W, E: Clone> Slots<H, W, E> {
         if staying + self.queue.len() >= self.config.max.get() && !self.evict() {
             return Err(Refusal::NoRoom);
         }
+        self.next_generation += 1;
+        let generation = self.next_generation;
         if let Some(entry) = self.entry(instance) {
-            entry.generation += 1;
+            entry.generation = generation;
             entry.slot = Slot::Starting(Starting {
                 waiting: BTreeMap::new(),
                 bytes: 0,

@@ -116,7 +116,7 @@ fn all_who_ask_meanwhile_share_one_start_and_its_outcome() {
     let (run, _) = bench.waits(&other, 4);
     bench.waits(&other, 5);
     bench.slots.start_failed(&other, run, "no", bench.now);
-    assert_eq!(bench.orders(), ["start 2.1", "tell 4 no", "tell 5 no"]);
+    assert_eq!(bench.orders(), ["start 2.2", "tell 4 no", "tell 5 no"]);
     assert_eq!(bench.slots.waiting(), 0);
 }
 
@@ -161,7 +161,7 @@ fn who_exits_before_it_served_has_failed_and_who_served_is_started_again() {
     assert_eq!(bench.orders(), [""; 0]);
     let (instance, run) = bench.idle(2, "b");
     bench.slots.exited(&instance, run, "gone", bench.now);
-    assert_eq!(bench.waits(&instance, 0).0.generation, 2);
+    assert_eq!(bench.waits(&instance, 0).0.generation, 3);
 }
 
 #[test]
@@ -206,10 +206,10 @@ fn the_one_idle_the_longest_makes_room_and_the_start_waits_for_its_end() {
     assert_eq!(bench.orders(), ["stop b"]);
     let second_run = RunId {
         instance: 2,
-        generation: 1,
+        generation: 2,
     };
     bench.slots.ended(second_run);
-    assert_eq!(bench.orders(), ["start 3.1"]);
+    assert_eq!(bench.orders(), ["start 3.3"]);
     assert!(matches!(bench.acquire(&first, 0), Acquired::Now(Ok(("a", run))) if run == first_run));
     let fourth = bench.instance(4);
     assert_eq!(bench.refused(&fourth), Refusal::NoRoom);
@@ -232,7 +232,7 @@ fn starts_take_turns_and_those_who_wait_are_bounded() {
     let three = bench.instance(3);
     assert_eq!(bench.refused(&three), Refusal::Crowded);
     bench.slots.started(&one, run, "a", bench.now);
-    assert_eq!(bench.orders(), ["tell 1 a", "start 2.1"]);
+    assert_eq!(bench.orders(), ["tell 1 a", "start 2.2"]);
 }
 
 #[test]
@@ -276,7 +276,7 @@ fn the_end_tells_who_waits_and_starts_nothing() {
     let starting = bench.instance(2);
     let (start, _) = bench.waits(&starting, 5);
     bench.slots.end();
-    assert_eq!(bench.orders(), ["start 2.1", "tell 5 no"]);
+    assert_eq!(bench.orders(), ["start 2.2", "tell 5 no"]);
     assert_eq!(bench.refused(&instance), Refusal::Ending);
     bench.slots.release(&instance, run, true, bench.now);
     bench.slots.started(&starting, start, "b", bench.now);
