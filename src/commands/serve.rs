@@ -24,7 +24,9 @@ use crate::{
 pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     // Before anything is read: other processes aren't to see what comes of it.
     let guard = Guard::enter()?;
-    let config = with_sample(Config::load(&args.sources())?);
+    let config = Config::load(&args.sources())?;
+    let is_sample = config.backends.is_empty();
+    let config = with_sample(config);
     telemetry::init(&config.log)?;
     let starts_processes = starts_processes(&config);
     if guard.is_none() && starts_processes {
@@ -47,6 +49,7 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build()
         .context("can't start a runtime")?;
+    tell_start(&config, is_sample);
     runtime.block_on(serve(config, custody, args))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -99,26 +102,24 @@ fn routes(config: &Config) -> Reload {
     }
 }
 
-async fn serve(config: Config, custody: Option<Custody>, args: &ServeArgs) -> anyhow::Result<()> {
-    let metrics = Arc::new(Metrics::new(&config.labels).context("can't register the metrics")?);
+fn tell_start(config: &Config, is_sample: bool) {
     let names = config.backends.iter().map(|backend| backend.name.as_str());
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         backends = names.collect::<Vec<_>>().join(", "),
         "starting"
     );
-    if config
-        .backends
-        .iter()
-        .any(|backend| backend.name == "sample")
-        && args.config.is_none()
-    {
+    if is_sample {
         tracing::info!(
             framework = %config.sample.framework,
             "no backend is configured: the sample worker serves, one process for each env; name \
              yours with -- COMMAND or --upstream URL"
         );
     }
+}
+
+async fn serve(config: Config, custody: Option<Custody>, args: &ServeArgs) -> anyhow::Result<()> {
+    let metrics = Arc::new(Metrics::new(&config.labels).context("can't register the metrics")?);
     let has_custody = custody.is_some();
     let setup = Setup {
         routes: routes(&config),

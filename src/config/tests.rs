@@ -261,14 +261,14 @@ fn errors_of_the_file() {
       |
     3 | acess_log = "off"
       | ^^^^^^^^^
-      fix: did you mean access_log? Keys of [gateway]: listen, threads, max_request_body, max_response_body, request_timeout, shutdown_grace, trusted_peers, prune, plain_http, access_log, max_header_bytes, max_headers, first_byte_timeout, header_timeout, body_timeout, idle_timeout, send_timeout, max_connections, max_body_memory
+      fix: did you mean access_log? Keys of [gateway]: listen, threads, max_request_body, max_response_body, request_timeout, shutdown_grace, trusted_peers, prune, plain_http, debug, access_log, max_header_bytes, max_headers, first_byte_timeout, header_timeout, body_timeout, idle_timeout, send_timeout, max_connections, max_body_memory
     "#);
-    assert_snapshot!(error("[gatway]\nthreads = 1\n"), @r"
+    assert_snapshot!(error("[gatway]\nthreads = 1\n"), @"
     envgate.toml:1:2: unknown key gatway
       |
     1 | [gatway]
       |  ^^^^^^
-      fix: did you mean gateway? Tables: gateway, env, admission, log, backend
+      fix: did you mean gateway? Tables: gateway, env, admission, instances, log, backend
     ");
     assert_snapshot!(error("[gateway]\n\taccess_log = \"of\"\n"), @r#"
     envgate.toml:2:15: wrong value for gateway.access_log: "of"
@@ -369,26 +369,26 @@ fn odd_files_are_read_or_refused_but_never_break_the_reader() {
 
 #[test]
 fn errors_of_backends() {
-    assert_snapshot!(error("[backend]\nname = \"a\"\n"), @r"
+    assert_snapshot!(error("[backend]\nname = \"a\"\n"), @"
     envgate.toml:1:1: wrong value for backend: a table
       |
     1 | [backend]
       | ^^^^^^^^^
-      fix: write tables: [[backend]] with a name and urls
+      fix: write tables: [[backend]] with a name, and urls or a command
     ");
-    assert_snapshot!(error("\n[[backend]]\nname = \"a\"\n"), @r#"
-    envgate.toml:2:1: missing key backend.0.urls
+    assert_snapshot!(error("\n[[backend]]\nname = \"a\"\n"), @"
+    envgate.toml:2:1: wrong value for backend.0: it has neither urls nor a command
       |
     2 | [[backend]]
       | ^^^^^^^^^^^
-      fix: add urls: a list of members like "http://127.0.0.1:9001" or "unix:/run/worker.sock"
-    "#);
-    assert_snapshot!(error("[[backend]]\nname = \"a\"\nurls = []\nkind = \"process\"\n"), @r#"
-    envgate.toml:4:8: wrong value for backend.0.kind: "process"
+      fix: name its members or what to start
+    ");
+    assert_snapshot!(error("[[backend]]\nname = \"a\"\nurls = []\nkind = \"docker\"\n"), @r#"
+    envgate.toml:4:8: wrong value for backend.0.kind: "docker"
       |
-    4 | kind = "process"
-      |        ^^^^^^^^^
-      fix: it can be upstream
+    4 | kind = "docker"
+      |        ^^^^^^^^
+      fix: it can be upstream, process
     "#);
     assert_snapshot!(error("[[backend]]\nname = \"a\"\nurls = []\n"), @r#"
     envgate.toml:3:8: wrong value for backend.0.urls: the list is empty
@@ -529,9 +529,9 @@ fn errors_of_flags() {
     --set gateway.access_log=of: wrong value for gateway.access_log: "of"
       fix: did you mean off? it can be off, text, json
     "#);
-    assert_snapshot!(flag_error("", set(&["gateway.acces_log=off"])), @r"
+    assert_snapshot!(flag_error("", set(&["gateway.acces_log=off"])), @"
     --set gateway.acces_log=off: unknown key gateway.acces_log
-      fix: did you mean access_log? Keys of [gateway]: listen, threads, max_request_body, max_response_body, request_timeout, shutdown_grace, trusted_peers, prune, plain_http, access_log, max_header_bytes, max_headers, first_byte_timeout, header_timeout, body_timeout, idle_timeout, send_timeout, max_connections, max_body_memory
+      fix: did you mean access_log? Keys of [gateway]: listen, threads, max_request_body, max_response_body, request_timeout, shutdown_grace, trusted_peers, prune, plain_http, debug, access_log, max_header_bytes, max_headers, first_byte_timeout, header_timeout, body_timeout, idle_timeout, send_timeout, max_connections, max_body_memory
     ");
     assert_snapshot!(flag_error("", set(&["backend.3.name=x"])), @r"
     --set backend.3.name=x: wrong value for backend.3: the list has 0 items, counted from 0: there is no 3

@@ -21,6 +21,8 @@ mod layers;
 #[cfg(test)]
 mod operations;
 #[cfg(test)]
+mod process;
+#[cfg(test)]
 mod watchdog;
 #[cfg(test)]
 mod wire;

@@ -143,10 +143,14 @@ fn make_private(path: &Path) -> io::Result<()> {
     DirBuilder::new().mode(0o700).create(path)
 }
 
+/// Makes a directory that is locked from the moment on at which it has its name: before that, a
+/// gateway with the same number in another container would take it for abandoned.
 fn make_locked(path: &Path) -> io::Result<File> {
-    make_private(path)?;
-    let lock = File::open(path)?;
+    let unnamed = path.with_extension("new");
+    make_private(&unnamed)?;
+    let lock = File::open(&unnamed)?;
     flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+    fs::rename(&unnamed, path)?;
     Ok(lock)
 }
 

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use envgate::backend::process::{Cgroups, Descendants, Process, runtime_parent};
+use envgate::backend::process::custody::{Cgroups, Descendants, Process, runtime_parent};
 use rustix::process::{Pid, Signal, getppid, kill_process, kill_process_group};
 
 use super::{

@@ -50,6 +50,10 @@ fn as_a_watchdog() {
     std::process::exit(status.into());
 }
 
+/// A backend that makes the gateway one with processes, and gets no call.
+const NEVER_STARTED: &str =
+    "[[backend]]\nname = \"p\"\ncommand = [\"true\"]\nwhen = { env = { NEVER = \"?\" } }\n";
+
 /// An argument for `sleep`, of five minutes, that no other process has.
 fn token() -> String {
     format!("300.{}", fastrand::u64(1_000_000_000..))

@@ -14,7 +14,7 @@ use rustix::{
     termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr},
 };
 
-use super::{child_of, soon, stat};
+use super::{NEVER_STARTED, child_of, soon, stat};
 use crate::harness::{Backend, DEADLINE, PROGRAM, Step, eventually, ok, signal};
 
 /// A gateway whose terminal is ours.
@@ -40,7 +40,6 @@ impl Terminal {
             .args(["--ctty", PROGRAM, "serve", "--listen", "127.0.0.1:0"])
             .args(arguments)
             .env_clear()
-            .env("ENVGATE_TEST_WATCHDOG", "1")
             .stdin(end())
             .stdout(end())
             .stderr(end())
@@ -98,7 +97,9 @@ impl Drop for Terminal {
 fn ctrl_c_once_drains() {
     let backend = Backend::start(vec![vec![Step::Hold, ok("1")]]);
     let url = backend.url();
-    let mut terminal = Terminal::start(&["--upstream", &url]);
+    let config = format!("{NEVER_STARTED}[[backend]]\nname = \"b\"\nurls = [{url:?}]");
+    let file = crate::harness::TempFile::new("terminal.toml", &config);
+    let mut terminal = Terminal::start(&["--config", file.path()]);
     let line = terminal.line("listening");
     let address = line.split("127.0.0.1:").nth(1).unwrap();
     let port: String = address.chars().take_while(char::is_ascii_digit).collect();
