@@ -10,6 +10,9 @@ use crate::{
     facet::{Dialect, Framework},
 };
 
+/// Long beside a call, and short beside what its clients wait for a worker that loads another env.
+const DEFAULT_ENV_SLICE: Duration = Duration::from_millis(100);
+
 /// A configured source of instances.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a table")]
@@ -30,6 +33,12 @@ pub struct Config {
     /// How calls are spread over the members.
     #[serde(default)]
     pub balance: Balance,
+    /// Whether its members hold one env each, and so change hands between envs.
+    #[serde(default)]
+    pub one_env: bool,
+    /// How long an env holds a member that others wait for; only with `one_env`.
+    #[serde(default, with = "humantime_serde::option")]
+    pub env_slice: Option<Duration>,
     /// How often each member's `GET /health` is asked; never where it isn't said.
     #[serde(default, with = "humantime_serde::option")]
     pub health_interval: Option<Duration>,
@@ -44,6 +53,13 @@ impl Config {
     pub fn dialect(&self) -> Dialect {
         self.dialect
             .unwrap_or_else(|| self.framework.default_dialect())
+    }
+
+    /// How long an env holds a member that others wait for, where its members hold one env each.
+    #[must_use]
+    pub fn env_slice(&self) -> Option<Duration> {
+        self.one_env
+            .then(|| self.env_slice.unwrap_or(DEFAULT_ENV_SLICE))
     }
 
     /// Whether it takes a call. The first backend that does serves it (4004 if none does).

@@ -7,6 +7,7 @@
 //! written); a connection that has seen anything irregular is never used again; an answer's body
 //! ends without an error only if it is whole.
 
+mod affinity;
 mod body;
 mod config;
 mod exchange;
@@ -15,6 +16,7 @@ mod pool;
 mod stream;
 mod upstream;
 
+pub use affinity::Affinity;
 pub use body::{BoxError, CallBody};
 pub use config::{Balance, Config, Kind, UpstreamUrl, UpstreamUrlError, When, unix_path};
 pub use exchange::{Answer, AnswerBody, AnswerError, SendError};

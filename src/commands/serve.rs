@@ -137,6 +137,8 @@ impl Sample {
             dialect: config.dialect,
             urls: vec![self.address.parse()?],
             balance: backend::Balance::default(),
+            one_env: false,
+            env_slice: None,
             health_interval: None,
             when: None,
         })

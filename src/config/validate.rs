@@ -132,6 +132,19 @@ fn backends(backends: &[backend::Config]) -> Result<(), Problem> {
             takes_all = Some(name);
         }
         urls(&path("urls"), &backend.urls)?;
+        if backend.one_env && backend.balance == backend::Balance::LeastRequests {
+            let reason = "one_env chooses the members itself, by env";
+            let fix = "leave balance out, or one_env";
+            return Err(Problem::refused(&path("balance"), reason, fix));
+        }
+        if let Some(slice) = backend.env_slice {
+            if !backend.one_env {
+                let reason = "without one_env nobody's turn ends";
+                let fix = "add one_env = true, or leave env_slice out";
+                return Err(Problem::refused(&path("env_slice"), reason, fix));
+            }
+            wait(&path("env_slice"), slice)?;
+        }
         if let Some(interval) = backend.health_interval {
             wait(&path("health_interval"), interval)?;
         }

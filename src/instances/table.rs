@@ -13,7 +13,7 @@ use lru::LruCache;
 use parking_lot::Mutex;
 
 use super::{CallLimits, HotEnv, admission::Admission};
-use crate::env::EnvKey;
+use crate::{backend::Affinity, env::EnvKey};
 
 /// Instances that the table holds: more than the connections that can use them at once by default.
 const MAX_INSTANCES: usize = 16_384;
@@ -40,7 +40,7 @@ pub struct InstanceKey {
 #[derive(Debug)]
 pub struct Instance {
     env: Option<Arc<HotEnv>>,
-    affinity: Option<u64>,
+    affinity: Affinity,
     pub(super) admission: Admission,
     /// What it takes of the table's bytes.
     bytes: usize,
@@ -50,10 +50,9 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// What members should rather not change: the env with its code. `None` where there is
-    /// neither.
+    /// What members should rather not change.
     #[must_use]
-    pub fn affinity(&self) -> Option<u64> {
+    pub fn affinity(&self) -> Affinity {
         self.affinity
     }
 
@@ -159,13 +158,13 @@ impl Table {
             .code
             .as_ref()
             .map(|code| first_eight(blake3::hash(code.as_bytes())));
-        let affinity = match (env, code) {
+        let env_and_code = match (env, code) {
             (None, None) => None,
             (env, code) => Some(env.map_or(0, |env| env.affinity()) ^ code.unwrap_or(0)),
         };
         Instance {
             env: env.cloned(),
-            affinity,
+            affinity: Affinity { env_and_code, code },
             admission: Admission::new(limits),
             bytes: env.map_or(0, |env| env.env.memory())
                 + key.code.as_ref().map_or(0, HeaderValue::len),

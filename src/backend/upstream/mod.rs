@@ -1,7 +1,8 @@
 //! The upstream backend: a pool of workers that something else runs.
 //!
-//! `members` knows who they are and hands out leases, `balance` chooses, `outage` remembers who
-//! refused, `connect` opens sockets, `resolve` and `probe` keep watch. A refused connection takes a
+//! `members` knows who they are and hands out leases, `balance` chooses; where each member holds one
+//! env, `slots` schedules and `one_env` waits. `outage` remembers who refused, `connect` opens
+//! sockets, `resolve` and `probe` keep watch. A refused connection takes a
 //! member out, with back-off; a time-out only counts as busy, because another connection to a slow
 //! member makes it slower; the last member is never taken out.
 
@@ -9,9 +10,11 @@ mod balance;
 mod connect;
 mod member;
 mod members;
+mod one_env;
 mod outage;
 mod probe;
 mod resolve;
+mod slots;
 
 use std::{
     sync::Arc,
@@ -28,7 +31,7 @@ use self::{
     members::{AcquireError, Members, Tried},
 };
 use super::{
-    Answer, AnswerBody, CallBody, Config, Pool, SendError, UpstreamUrl,
+    Affinity, Answer, AnswerBody, CallBody, Config, Pool, SendError, UpstreamUrl,
     exchange::{self, Failed},
     link::Link,
 };
@@ -66,7 +69,8 @@ impl Upstream {
     #[must_use]
     pub fn new(config: &Config, metrics: Arc<Metrics>) -> Self {
         let limit = config.framework.one_call_at_a_time().then_some(1);
-        let members = Arc::new(Members::new(config.balance, limit));
+        let members = Members::new(config.balance, limit, config.env_slice());
+        let members = Arc::new(members);
         members.replace(&resolve::without_names(&config.urls));
         Self {
             name: config.name.clone(),
@@ -129,7 +133,7 @@ impl Upstream {
 
     /// Sends a call to a member and waits for the head of its answer, at most until `deadline`.
     ///
-    /// `affinity` names what the members should rather not change: the env with its code. A member
+    /// `affinity` names what the members should rather not change. A member
     /// that can't be reached is passed over for the next; once a byte is written there is no next.
     /// `at` is told the address of each member as the call goes to it.
     /// Dropping the future closes the connection, which cancels the call at the backend.
@@ -139,7 +143,7 @@ impl Upstream {
     pub async fn send(
         &self,
         pool: &Arc<Pool>,
-        affinity: Option<u64>,
+        affinity: Affinity,
         mut request: Request<CallBody>,
         deadline: Instant,
         at: &mut Option<Arc<str>>,
@@ -153,6 +157,11 @@ impl Upstream {
                 Ok(Ok(lease)) => lease,
                 Ok(Err(AcquireError::NoneLeft)) => {
                     return Err(SendError::Unreachable(last_error));
+                }
+                Ok(Err(AcquireError::OtherCode)) => {
+                    let reason = "every member that could be asked was sent another code before";
+                    let error = std::io::Error::other(reason);
+                    return Err(SendError::Unreachable(Some(error)));
                 }
                 Ok(Err(AcquireError::Crowded)) => return Err(SendError::Crowded),
                 Err(_) => return Err(SendError::Waited),
@@ -297,7 +306,11 @@ mod tests {
         let members = upstream.members.all();
         members[0].unwell.store(true, Relaxed);
         let tried = Tried::default();
-        let _busy = upstream.members.acquire(None, &tried).await.unwrap();
+        let _busy = upstream
+            .members
+            .acquire(Affinity::default(), &tried)
+            .await
+            .unwrap();
         let comes_back = async {
             tokio::time::sleep(Duration::from_secs(2)).await;
             members[0].unwell.store(false, Relaxed);
@@ -305,7 +318,7 @@ mod tests {
         };
         let served = tokio::select! {
             biased;
-            served = upstream.members.acquire(None, &tried) => served.unwrap(),
+            served = upstream.members.acquire(Affinity::default(), &tried) => served.unwrap(),
             () = upstream.tend() => unreachable!("the watch never ends"),
             () = comes_back => panic!("nobody told who waits"),
         };
