@@ -30,6 +30,8 @@ def arguments():
     parser.add_argument("--binary", default=HERE.parents[1] / "target/release/envgate")
     parser.add_argument("--compare", action="append", default=[], metavar="NAME=BINARY",
                         help="another build, measured with env_affinity too")
+    parser.add_argument("--slice", action="append", default=[], metavar="DURATION",
+                        help="one_env with this env_slice, too")
     parser.add_argument("--workers", type=int, default=8)
     parser.add_argument("--envs", type=int, default=40)
     parser.add_argument("--zipf", type=float, default=1.1)
@@ -132,8 +134,12 @@ def start(servers, policy, binary, worker_ports, replicas):
                     proxy_set_header Connection ""; }} }}"""
             started.append(servers.nginx(port, "", http, workers=2))
         else:
-            settings = {"backend.0.balance": policy, "backend.0.dialect": "legacy",
-                        "gateway.access_log": "off"}
+            settings = {"backend.0.dialect": "legacy", "gateway.access_log": "off"}
+            if policy.startswith("one_env"):
+                settings["backend.0.one_env"] = "true"
+                settings["backend.0.env_slice"] = policy.partition(" ")[2] or "100ms"
+            else:
+                settings["backend.0.balance"] = policy
             started.append(servers.envgate(binary, port, worker_ports, settings))
     return started, ports
 
@@ -141,7 +147,10 @@ def start(servers, policy, binary, worker_ports, replicas):
 def run(options):
     arms = [("nginx, round robin", "round robin", None),
             ("envgate, `least_requests`", "least_requests", options.binary),
-            ("envgate, `env_affinity`", "env_affinity", options.binary)]
+            ("envgate, `env_affinity`", "env_affinity", options.binary),
+            ("envgate, `one_env`", "one_env", options.binary)]
+    for slice in options.slice:
+        arms.append((f"envgate, `one_env`, slice {slice}", f"one_env {slice}", options.binary))
     for other in options.compare:
         name, _, binary = other.partition("=")
         arms.append((f"envgate, `env_affinity`, {name}", "env_affinity", binary))

@@ -83,7 +83,7 @@ impl OneEnv {
             Err(waits) => waits,
         };
         // Dropped before the receiver, so that what is handed over meanwhile is let go with it.
-        let _place = Place {
+        let _wait = Wait {
             one_env: self,
             members,
             ticket,
@@ -154,13 +154,13 @@ fn lease(members: &Arc<Members>, set: &[Arc<Member>], id: u64) -> Handed {
 }
 
 /// A place among those who wait, given up on drop.
-struct Place<'a> {
+struct Wait<'a> {
     one_env: &'a OneEnv,
     members: &'a Arc<Members>,
     ticket: u64,
 }
 
-impl Drop for Place<'_> {
+impl Drop for Wait<'_> {
     fn drop(&mut self) {
         self.one_env.leave(self.members, self.ticket);
     }

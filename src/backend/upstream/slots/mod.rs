@@ -144,10 +144,17 @@ impl Slots {
         now: Instant,
     ) -> (Arrival, Vec<Outcome>) {
         let arrival = match self.place(who, tried, now, Reach::Any) {
-            Place::At(index) => match self.send(index, who, now) {
-                Ok(member) => return (Arrival::Served(member), self.settle(now)),
-                Err(error) => Arrival::Refused(error),
-            },
+            Place::At(index) => {
+                let slot = self.slots.get(index);
+                let brings_code = slot.is_some_and(|slot| slot.code != who.code);
+                match self.send(index, who, now) {
+                    Ok(member) if brings_code => {
+                        return (Arrival::Served(member), self.settle(now));
+                    }
+                    Ok(member) => Arrival::Served(member),
+                    Err(error) => Arrival::Refused(error),
+                }
+            }
             Place::Never(error) => Arrival::Refused(error),
             Place::Later if self.waiting() >= MAX_WAITING => {
                 Arrival::Refused(AcquireError::Crowded)
