@@ -87,15 +87,15 @@ impl Slots {
     }
 }
 
-/// Of idle members the env's own, else one that shares its code, else one without any code; of
+/// Of idle members that the env doesn't hold one that shares its code, else one without any code; of
 /// these one that has rested long.
 fn nearest<'a>(
     who: Affinity,
     idle: impl Iterator<Item = (usize, &'a Slot)> + Clone,
 ) -> Option<usize> {
-    let strangeness = |slot: &Slot| (!slot.is_held_by(who), slot.code != who.code);
-    let least = idle.clone().map(|(_, slot)| strangeness(slot)).min()?;
-    let candidates = idle.filter(|(_, slot)| strangeness(slot) == least);
+    let brings_code = |slot: &Slot| slot.code != who.code;
+    let all_bring_it = idle.clone().all(|(_, slot)| brings_code(slot));
+    let candidates = idle.filter(|(_, slot)| brings_code(slot) == all_bring_it);
     let candidates = candidates.map(|(index, slot)| {
         let candidate = Candidate {
             rank_seed: slot.seen.rank_seed,

@@ -315,18 +315,38 @@ fn a_code_goes_to_members_that_have_it_before_those_that_have_none() {
 
 #[test]
 fn a_code_outlasts_a_name_server_that_loses_the_member() {
-    let mut pool = Pool::of(2, None);
-    let home = pool.served(env(1, 7));
-    pool.end(home);
-    let all = pool.members.clone();
-    pool.members.retain(|member| member.id != home);
+    let mut pool = Pool::of(1, None);
+    pool.served(env(1, 7));
+    pool.end(1);
+    let mut back = pool.members.split_off(0);
     pool.see();
-    pool.members = all;
-    let back = pool.members.iter_mut().find(|member| member.id == home);
-    back.unwrap().id = 9;
-    pool.codes.insert(9, 7);
+    back[0].id = 2;
+    pool.members = back;
     pool.see();
-    assert_eq!(pool.served(env(1, 7)), 9);
+    let (other_code, _) = pool.slots.arrive(env(1, 8), &Tried::default(), pool.now);
+    assert!(matches!(
+        other_code,
+        Arrival::Refused(AcquireError::OtherCode)
+    ));
+    assert_eq!(pool.served(env(1, 7)), 2);
+}
+
+#[test]
+fn who_brings_many_leaves_the_next_member_to_others() {
+    let mut pool = Pool::of(3, None);
+    let (home, away) = (pool.members[0], [1, 2]);
+    away.iter()
+        .for_each(|&index: &usize| pool.members[index].is_out = true);
+    pool.see();
+    assert_eq!(pool.served(env(1, 0)), home.id);
+    let many: Vec<_> = (0..20).map(|_| pool.waits(env(2, 0))).collect();
+    let one = pool.waits(env(3, 0));
+    away.iter()
+        .for_each(|&index: &usize| pool.members[index].is_out = false);
+    pool.see();
+    let of = |ticket| pool.served.iter().find(|(served, _)| *served == ticket);
+    let member = of(one).unwrap().1;
+    assert!(many.iter().all(|ticket| of(*ticket).unwrap().1 != member));
 }
 
 #[test]
