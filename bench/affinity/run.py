@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""What keeping envs where they are loaded is worth: `env_affinity`, `least_requests`, round robin.
+"""What keeping envs where they are loaded is worth: `one_env`, `env_affinity`, `least_requests`, round
+robin.
 
 Starts the stand-in workers, then each policy in turn before them, and calls with the same draws of
 envs. Writes a table to standard output, and to `--output` where one is given.
@@ -30,10 +31,17 @@ def arguments():
     parser.add_argument("--binary", default=HERE.parents[1] / "target/release/envgate")
     parser.add_argument("--compare", action="append", default=[], metavar="NAME=BINARY",
                         help="another build, measured with env_affinity too")
+    parser.add_argument("--slice", action="append", default=[], metavar="DURATION",
+                        help="one_env with this env_slice, too")
     parser.add_argument("--workers", type=int, default=8)
     parser.add_argument("--envs", type=int, default=40)
     parser.add_argument("--zipf", type=float, default=1.1)
     parser.add_argument("--clients", type=int, default=32)
+    parser.add_argument("--rate", type=float, help="calls a second in an open loop, not --clients")
+    parser.add_argument("--most", type=int, default=3000, help="of an open loop, under way at once")
+    parser.add_argument("--call", type=float, default=0.002, help="seconds that a call takes")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
+                        help="another setting of every envgate")
     parser.add_argument("--replicas", type=int, default=1, help="gateways that share the workers")
     parser.add_argument("--seconds", type=float, default=20, help="measured, a policy and round")
     parser.add_argument("--warm-up", type=float, default=3)
@@ -67,16 +75,65 @@ async def client(port, envs, prepared, until, calls):
     how it was answered: `ok` is as it should be."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     while (began := time.monotonic()) < until:
-        writer.write(prepared[next(envs)])
-        head = (await reader.readuntil(b"\r\n\r\n")).lower()
-        length = int(head.partition(b"content-length:")[2].partition(b"\r\n")[0])
-        body = await reader.readexactly(length)
-        is_good = head.startswith(b"http/1.1 200") and b'"result":"ok"' in body
-        said = "ok" if is_good else (head[9:12] + b" " + body[:100]).decode()
+        said = await exchange(reader, writer, prepared[next(envs)])
         calls.append((began, time.monotonic() - began, said))
-        if not is_good:
+        if said != "ok":
             await asyncio.sleep(0.05)
     writer.close()
+
+
+async def exchange(reader, writer, request):
+    """One call over one connection; how it was answered."""
+    writer.write(request)
+    head = (await reader.readuntil(b"\r\n\r\n")).lower()
+    length = int(head.partition(b"content-length:")[2].partition(b"\r\n")[0])
+    body = await reader.readexactly(length)
+    is_good = head.startswith(b"http/1.1 200") and b'"result":"ok"' in body
+    return "ok" if is_good else (head[9:12] + b" " + body[:100]).decode()
+
+
+class OpenLoop:
+    """Calls at a fixed rate, however long answers take, over as many connections as that needs.
+    A call for which `--most` are under way already counts as one that nobody took."""
+
+    def __init__(self, options, ports, prepared, calls):
+        self.options = options
+        self.ports = ports
+        self.prepared = prepared
+        self.calls = calls
+        self.idle = []
+        self.under_way = set()
+
+    async def run(self, until):
+        envs = draws(self.options, "open")
+        began = time.monotonic()
+        for number in itertools.count():
+            due = began + number / self.options.rate
+            if due >= until:
+                break
+            if due > (now := time.monotonic()):
+                await asyncio.sleep(due - now)
+            env = next(envs)
+            if len(self.under_way) >= self.options.most:
+                self.calls.append((due, 0, "nobody took it"))
+                continue
+            port = self.ports[number % len(self.ports)]
+            task = asyncio.create_task(self.call(port, env, due))
+            self.under_way.add(task)
+            task.add_done_callback(self.under_way.discard)
+        for task in self.under_way:
+            task.cancel()
+        for _, writer in self.idle:
+            writer.close()
+
+    async def call(self, port, env, due):
+        try:
+            link = self.idle.pop() if self.idle else await asyncio.open_connection("127.0.0.1", port)
+            said = await exchange(*link, self.prepared[env])
+            self.idle.append(link)
+        except (OSError, asyncio.IncompleteReadError):
+            said = "no answer"
+        self.calls.append((due, time.monotonic() - due, said))
 
 
 async def measure(options, ports, control):
@@ -85,9 +142,12 @@ async def measure(options, ports, control):
     began = time.monotonic()
     measured_from = began + options.warm_up
     until = measured_from + options.seconds
-    clients = [client(ports[number % len(ports)], draws(options, number), prepared, until, calls)
-               for number in range(options.clients)]
-    everyone = asyncio.gather(*clients)
+    if options.rate:
+        everyone = asyncio.create_task(OpenLoop(options, ports, prepared, calls).run(until))
+    else:
+        clients = [client(ports[number % len(ports)], draws(options, number), prepared, until,
+                          calls) for number in range(options.clients)]
+        everyone = asyncio.gather(*clients)
     await asyncio.sleep(options.warm_up)
     before = await asyncio.to_thread(ask, control, "counts")
     await asyncio.sleep(options.seconds)
@@ -119,9 +179,9 @@ def total(counts, key):
     return sum(each[key] for each in counts)
 
 
-def start(servers, policy, binary, worker_ports, replicas):
+def start(options, servers, policy, binary, worker_ports):
     """A policy's gateways: their processes and ports."""
-    ports = free_ports(replicas)
+    ports = free_ports(options.replicas)
     started = []
     for port in ports:
         if policy == "round robin":
@@ -132,8 +192,13 @@ def start(servers, policy, binary, worker_ports, replicas):
                     proxy_set_header Connection ""; }} }}"""
             started.append(servers.nginx(port, "", http, workers=2))
         else:
-            settings = {"backend.0.balance": policy, "backend.0.dialect": "legacy",
-                        "gateway.access_log": "off"}
+            settings = {"backend.0.dialect": "legacy", "gateway.access_log": "off"}
+            if policy.startswith("one_env"):
+                settings["backend.0.one_env"] = "true"
+                settings["backend.0.env_slice"] = policy.partition(" ")[2] or "100ms"
+            else:
+                settings["backend.0.balance"] = policy
+            settings.update(each.split("=", 1) for each in options.set)
             started.append(servers.envgate(binary, port, worker_ports, settings))
     return started, ports
 
@@ -141,19 +206,23 @@ def start(servers, policy, binary, worker_ports, replicas):
 def run(options):
     arms = [("nginx, round robin", "round robin", None),
             ("envgate, `least_requests`", "least_requests", options.binary),
-            ("envgate, `env_affinity`", "env_affinity", options.binary)]
+            ("envgate, `env_affinity`", "env_affinity", options.binary),
+            ("envgate, `one_env`", "one_env", options.binary)]
+    for slice in options.slice:
+        arms.append((f"envgate, `one_env`, slice {slice}", f"one_env {slice}", options.binary))
     for other in options.compare:
         name, _, binary = other.partition("=")
         arms.append((f"envgate, `env_affinity`, {name}", "env_affinity", binary))
     results = {name: [] for name, _, _ in arms}
     with Servers() as servers:
         worker_ports = free_ports(options.workers)
-        command = [sys.executable, str(HERE / "workers.py"), *map(str, worker_ports)]
+        command = [sys.executable, str(HERE / "workers.py"), "--call", str(options.call),
+                   *map(str, worker_ports)]
         servers.start(command, worker_ports[-1])
         for number in range(options.rounds):
             for name, policy, binary in arms:
                 ask(worker_ports[0], "reset")
-                started, ports = start(servers, policy, binary, worker_ports, options.replicas)
+                started, ports = start(options, servers, policy, binary, worker_ports)
                 row = asyncio.run(measure(options, ports, worker_ports[0]))
                 for server in started:
                     servers.stop(server)
@@ -176,8 +245,10 @@ def main():
     options = arguments()
     results = run(options)
     gateways = "" if options.replicas == 1 else f", {options.replicas} gateways side by side"
+    loop = (f"an open loop of {options.rate:g} calls a second" if options.rate
+            else f"{options.clients} clients in a closed loop")
     text = f"""{options.workers} workers that hold one env each and take 200 ms to load another, \
-{options.envs} envs by Zipf({options.zipf}), {options.clients} clients in a closed loop{gateways}; \
+{options.envs} envs by Zipf({options.zipf}), {loop}{gateways}; \
 {options.seconds:g} s a policy after {options.warm_up:g} s of warm-up, median of {options.rounds} \
 rounds, seed {options.seed}.
 

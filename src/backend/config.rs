@@ -14,6 +14,9 @@ use crate::{
     facet::{Dialect, Framework},
 };
 
+/// Long beside a call, and short beside what its clients wait for a worker that loads another env.
+const DEFAULT_ENV_SLICE: Duration = Duration::from_millis(100);
+
 /// A configured source of instances.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(try_from = "Table")]
@@ -49,12 +52,15 @@ pub struct UpstreamConfig {
     pub urls: Vec<UpstreamUrl>,
     /// How calls are spread over the members.
     pub balance: Balance,
+    /// How long an env holds a member that others wait for, where the members hold one env each;
+    /// `None` where they hold any number.
+    pub env_slice: Option<Duration>,
 }
 
 /// A `[[backend]]` table as it is written: the keys of every kind.
-#[derive(Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a table")]
-struct Table {
+pub struct Table {
     name: String,
     kind: Option<Kind>,
     #[serde(default = "Framework::assumed")]
@@ -65,6 +71,9 @@ struct Table {
     health_interval: Option<Duration>,
     urls: Option<Vec<UpstreamUrl>>,
     balance: Option<Balance>,
+    one_env: Option<bool>,
+    #[serde(default, with = "humantime_serde::option")]
+    env_slice: Option<Duration>,
     command: Option<Command>,
     cwd: Option<PathBuf>,
     listen: Option<Listen>,
@@ -79,19 +88,44 @@ struct Table {
     code: Option<CodePattern>,
 }
 
-/// Why a `[[backend]]` table makes no backend.
+/// Why a `[[backend]]` table makes no backend: the reason, and behind a semicolon the fix.
 #[derive(Debug, thiserror::Error)]
-enum TableError {
-    #[error("kind = \"{0}\" has no {1}; that is a key of kind = \"{2}\"")]
+pub enum TableError {
+    /// A key that only the other kind has.
+    #[error("kind = \"{0}\" has no {1}; leave it out, or write kind = \"{2}\"")]
     OfAnotherKind(Kind, &'static str, Kind),
+    /// Nothing says where its instances come from.
     #[error("it has neither urls nor a command; name its members or what to start")]
     NoWorkers,
+    /// An upstream without members.
     #[error("kind = \"upstream\" needs urls, like [\"http://127.0.0.1:9001\"]")]
     NoUrls,
+    /// A process without a command.
     #[error("kind = \"process\" needs a command, like [\"worker\", \"--port\", \"{{port}}\"]")]
     NoCommand,
+    /// A turn where nobody takes turns.
+    #[error("env_slice says nothing without one_env; add one_env = true, or leave env_slice out")]
+    SliceWithoutOneEnv,
+    /// Two ways to choose a member.
+    #[error("one_env chooses the members itself, by env; leave balance out, or one_env")]
+    BalancedOneEnv,
+    /// Two keys of a process that don't go together.
     #[error(transparent)]
     Process(#[from] super::process::ConfigError),
+}
+
+impl TableError {
+    /// The key that is wrong; `None` where one is missing.
+    #[must_use]
+    pub const fn key(&self) -> Option<&'static str> {
+        match self {
+            Self::OfAnotherKind(_, key, _) => Some(key),
+            Self::SliceWithoutOneEnv => Some("env_slice"),
+            Self::BalancedOneEnv => Some("balance"),
+            Self::Process(_) => Some("listen"),
+            Self::NoWorkers | Self::NoUrls | Self::NoCommand => None,
+        }
+    }
 }
 
 impl TryFrom<Table> for Config {
@@ -107,6 +141,8 @@ impl TryFrom<Table> for Config {
         let of_upstream = [
             ("urls", table.urls.is_some()),
             ("balance", table.balance.is_some()),
+            ("one_env", table.one_env.is_some()),
+            ("env_slice", table.env_slice.is_some()),
         ];
         let of_process = [
             ("command", table.command.is_some()),
@@ -129,10 +165,21 @@ impl TryFrom<Table> for Config {
             return Err(TableError::OfAnotherKind(kind, key, other));
         }
         let workers = match kind {
-            Kind::Upstream => WorkersConfig::Upstream(UpstreamConfig {
-                urls: table.urls.ok_or(TableError::NoUrls)?,
-                balance: table.balance.unwrap_or_default(),
-            }),
+            Kind::Upstream => {
+                let one_env = table.one_env.unwrap_or(false);
+                if !one_env && table.env_slice.is_some() {
+                    return Err(TableError::SliceWithoutOneEnv);
+                }
+                if one_env && table.balance == Some(Balance::LeastRequests) {
+                    return Err(TableError::BalancedOneEnv);
+                }
+                let env_slice = table.env_slice.unwrap_or(DEFAULT_ENV_SLICE);
+                WorkersConfig::Upstream(UpstreamConfig {
+                    urls: table.urls.ok_or(TableError::NoUrls)?,
+                    balance: table.balance.unwrap_or_default(),
+                    env_slice: one_env.then_some(env_slice),
+                })
+            }
             Kind::Process => {
                 let mut process = ProcessConfig::new(table.command.ok_or(TableError::NoCommand)?);
                 process.cwd = table.cwd;
@@ -184,7 +231,7 @@ impl Config {
 /// What a backend is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Kind {
+pub enum Kind {
     Upstream,
     Process,
 }

@@ -7,6 +7,7 @@
 //! written); a connection that has seen anything irregular is never used again; an answer's body
 //! ends without an error only if it is whole.
 
+mod affinity;
 mod body;
 mod config;
 mod connect;
@@ -20,9 +21,11 @@ mod upstream;
 
 pub mod process;
 
+pub use affinity::Affinity;
 pub use body::{BoxError, CallBody};
 pub use config::{
-    Balance, Config, UpstreamConfig, UpstreamUrl, UpstreamUrlError, When, WorkersConfig, unix_path,
+    Balance, Config, Table, UpstreamConfig, UpstreamUrl, UpstreamUrlError, When, WorkersConfig,
+    unix_path,
 };
 pub use deliver::{Sent, Undelivered, send_to};
 pub use endpoint::{Address, Endpoint};

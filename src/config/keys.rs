@@ -60,6 +60,8 @@ pub(super) const KEYS: &[(&str, &str)] = &[
         "a list of members like \"http://127.0.0.1:9001\" or \"unix:/run/worker.sock\"",
     ),
     ("backend.balance", "\"env_affinity\" or \"least_requests\""),
+    ("backend.one_env", "true or false"),
+    ("backend.env_slice", DURATION),
     ("backend.health_interval", DURATION),
     (
         "backend.command",

@@ -49,8 +49,10 @@ pub struct Config {
     pub log: telemetry::Config,
     /// `[[backend]]`: where calls go, in the order in which they are tried. None: processes of the
     /// sample worker.
-    #[serde(rename = "backend")]
+    #[serde(skip)]
     pub backends: Vec<backend::Config>,
+    #[serde(rename = "backend")]
+    tables: Vec<backend::Table>,
     /// The sample worker that stands in where there is no backend; from flags only.
     #[serde(skip)]
     pub sample: SampleWorker,
@@ -140,6 +142,8 @@ impl Config {
             .map_err(|at| source.report(at))?;
         let place = |problem: Problem| source.report((root.origin_of(&problem), problem));
         let mut config = Self::deserialize(read::Reader(&root)).map_err(place)?;
+        config.backends =
+            validate::backends_of(std::mem::take(&mut config.tables)).map_err(place)?;
         validate::validate(&config).map_err(place)?;
         config.sample = SampleWorker::deserialize(read::Reader(&sample))
             .map_err(|problem| source.report((sample.origin_of(&problem), problem)))?;

@@ -1,6 +1,6 @@
 //! Precedence, and the text of every kind of error.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use insta::assert_snapshot;
 
@@ -610,4 +610,55 @@ fn an_unreadable_file_is_named() {
       fix: name a readable file of UTF-8 text
     ");
     assert!(std::error::Error::source(&error).is_some());
+}
+
+#[test]
+fn errors_of_members_that_hold_one_env() {
+    let backend = "[[backend]]\nname = \"a\"\nurls = [\"http://h:1\"]\n";
+    assert_snapshot!(error(&format!("{backend}env_slice = \"1s\"\n")), @r#"
+    envgate.toml:4:13: wrong value for backend.0.env_slice: env_slice says nothing without one_env
+      |
+    4 | env_slice = "1s"
+      |             ^^^^
+      fix: add one_env = true, or leave env_slice out
+    "#);
+    let sliced = format!("{backend}one_env = true\nenv_slice = \"0s\"\n");
+    assert_snapshot!(error(&sliced), @r#"
+    envgate.toml:5:13: wrong value for backend.0.env_slice: nothing is done in no time
+      |
+    5 | env_slice = "0s"
+      |             ^^^^
+      fix: write a duration like "500ms", "60s" or "1m 30s", at most "1day"
+    "#);
+    let balanced = format!("{backend}one_env = true\nbalance = \"least_requests\"\n");
+    assert_snapshot!(error(&balanced), @r#"
+    envgate.toml:5:11: wrong value for backend.0.balance: one_env chooses the members itself, by env
+      |
+    5 | balance = "least_requests"
+      |           ^^^^^^^^^^^^^^^^
+      fix: leave balance out, or one_env
+    "#);
+    assert_snapshot!(error(&format!("{backend}one_env = 1\n")), @r#"
+    envgate.toml:4:11: wrong value for backend.0.one_env: integer `1`
+      |
+    4 | one_env = 1
+      |           ^
+      fix: write true or false
+    "#);
+}
+
+#[test]
+fn an_env_has_its_slice_only_where_members_hold_one_env() {
+    let slice = |more: &str| {
+        let text = format!("[[backend]]\nname = \"a\"\nurls = [\"http://h:1\"]\n{more}");
+        let config = load(&text, FlagValues::default(), &[]).unwrap();
+        upstream(&config.backends[0]).env_slice
+    };
+    assert_eq!(slice(""), None);
+    let default = Duration::from_millis(100);
+    assert_eq!(slice("one_env = true\n"), Some(default));
+    assert_eq!(
+        slice("one_env = true\nenv_slice = \"1s\"\n"),
+        Some(default * 10)
+    );
 }

@@ -131,6 +131,21 @@ fn wait(path: &str, wait: Duration) -> Result<(), Problem> {
     Err(Problem::refused(path, reason, fix))
 }
 
+/// The backends that the tables make.
+pub(super) fn backends_of(tables: Vec<backend::Table>) -> Result<Vec<backend::Config>, Problem> {
+    let backend = |(index, table): (usize, backend::Table)| {
+        backend::Config::try_from(table).map_err(|error| {
+            let key = error.key().map(|key| format!(".{key}")).unwrap_or_default();
+            let told = error.to_string();
+            let (reason, fix) = told
+                .split_once("; ")
+                .unwrap_or((&told, "leave one of the two out"));
+            Problem::refused(&format!("backend.{index}{key}"), reason, fix)
+        })
+    };
+    tables.into_iter().enumerate().map(backend).collect()
+}
+
 fn backends(backends: &[backend::Config]) -> Result<(), Problem> {
     let mut names = BTreeSet::new();
     let mut takes_all: Option<&str> = None;
@@ -157,6 +172,9 @@ fn backends(backends: &[backend::Config]) -> Result<(), Problem> {
         }
         if let WorkersConfig::Upstream(upstream) = &backend.workers {
             urls(&path("urls"), &upstream.urls)?;
+            if let Some(slice) = upstream.env_slice {
+                wait(&path("env_slice"), slice)?;
+            }
         }
         if let WorkersConfig::Process(process) = &backend.workers {
             // A grace of 0 is a choice: SIGKILL at once.

@@ -12,7 +12,10 @@ use http::HeaderValue;
 
 use super::{CallLimits, HotEnv, admission::Admission};
 use crate::{
-    backend::process::{ProcessBackend, Rev},
+    backend::{
+        Affinity,
+        process::{ProcessBackend, Rev},
+    },
     env::EnvKey,
 };
 
@@ -44,7 +47,7 @@ pub struct Instance {
     id: u64,
     key: InstanceKey,
     env: Option<Arc<HotEnv>>,
-    affinity: Option<u64>,
+    affinity: Affinity,
     process: Option<Arc<ProcessBackend>>,
     rev: Option<Rev>,
     pub(super) admission: Admission,
@@ -64,7 +67,7 @@ impl Instance {
         table_began: Instant,
     ) -> Self {
         let code = key.code.as_ref().map(|code| first_eight(code.as_bytes()));
-        let affinity = match (env, code) {
+        let env_and_code = match (env, code) {
             (None, None) => None,
             (env, code) => Some(env.map_or(0, |env| env.affinity()) ^ code.unwrap_or(0)),
         };
@@ -74,7 +77,7 @@ impl Instance {
             id,
             key,
             env: env.cloned(),
-            affinity,
+            affinity: Affinity { env_and_code, code },
             process: recipe.process,
             rev: recipe.rev,
             admission: Admission::new(recipe.limits),
@@ -110,10 +113,9 @@ impl Instance {
         self.rev.as_ref()
     }
 
-    /// What members should rather not change: the env with its code. `None` where there is
-    /// neither.
+    /// What members should rather not change.
     #[must_use]
-    pub const fn affinity(&self) -> Option<u64> {
+    pub const fn affinity(&self) -> Affinity {
         self.affinity
     }
 

@@ -19,6 +19,8 @@ mod harness;
 #[cfg(test)]
 mod layers;
 #[cfg(test)]
+mod one_env;
+#[cfg(test)]
 mod operations;
 #[cfg(test)]
 mod process;

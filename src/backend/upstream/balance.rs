@@ -28,7 +28,7 @@ pub(super) struct Candidate {
 
 /// Calls that a member may have before load counts against affinity. A worker runs 10 at once by
 /// default: up to there a second member would only load the env a second time.
-const AFFINITY_FLOOR: usize = 10;
+pub(super) const AFFINITY_FLOOR: usize = 10;
 
 /// How many times the average an env's own member may be loaded: bounded loads, as in Mirrokni,
 /// Thorup, Zadimoghaddam, "Consistent Hashing with Bounded Loads" (2016), with a loose bound,
@@ -77,7 +77,7 @@ pub(super) fn choose(
 
 /// Of the members with the fewest calls, those that were sent none yet, else the half that has
 /// rested longer; of these the one that ranks highest for the env.
-fn rested<'a>(
+pub(super) fn rested<'a>(
     affinity: u64,
     open: impl Iterator<Item = (usize, &'a Candidate)> + Clone,
 ) -> Option<(usize, &'a Candidate)> {

@@ -31,6 +31,8 @@ pub(super) struct Member {
     pub(super) outage: Outage,
     /// The last active probe was answered with something other than 200, or not at all.
     pub(super) unwell: AtomicBool,
+    /// It was given a call since it was last taken for unwell, or since the start.
+    pub(super) asked_since: AtomicBool,
 }
 
 impl Member {
@@ -49,6 +51,7 @@ impl Member {
             last_turn: AtomicU64::new(0),
             outage: Outage::default(),
             unwell: AtomicBool::new(false),
+            asked_since: AtomicBool::new(false),
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Who the members are, and who may be sent a call now.
 //!
-//! Where a framework serves one call at a time, a member is held by one call and the others wait,
-//! the longest first. Elsewhere nobody waits here and nothing is locked.
+//! Where members hold one env each, `one_env` says. Else, where a framework serves one call at a time,
+//! a member is held by one call and the others wait, the longest first. Elsewhere nobody waits here
+//! and nothing is locked.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -9,6 +10,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
@@ -18,12 +20,13 @@ use tokio::sync::oneshot;
 use super::{
     balance::{Candidate, choose},
     member::{Found, Member},
+    one_env::OneEnv,
     outage::now_millis,
 };
-use crate::backend::Balance;
+use crate::backend::{Affinity, Balance};
 
 /// Calls that may wait for a member of one backend: as many as the default ceiling of one env.
-const MAX_WAITING: usize = 1024;
+pub(super) const MAX_WAITING: usize = 1024;
 
 /// The members that a call has been to in vain.
 #[derive(Debug, Default, Clone)]
@@ -34,8 +37,12 @@ impl Tried {
         self.0.push(member);
     }
 
-    fn has(&self, member: &Member) -> bool {
-        self.0.contains(&member.endpoint.id)
+    pub(super) fn has(&self, member: u64) -> bool {
+        self.0.contains(&member)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 }
 
@@ -44,6 +51,8 @@ impl Tried {
 pub(super) enum AcquireError {
     /// There is none, or all have been tried.
     NoneLeft,
+    /// Those that are left have been sent another code, which they keep.
+    OtherCode,
     /// Too many calls wait already.
     Crowded,
 }
@@ -57,6 +66,8 @@ pub(super) struct Members {
     set: ArcSwap<Vec<Arc<Member>>>,
     turn: AtomicU64,
     waiting: Mutex<VecDeque<Waiter>>,
+    /// Where each member holds one env; then nobody is in `waiting`.
+    one_env: Option<OneEnv>,
 }
 
 #[derive(Debug)]
@@ -67,13 +78,14 @@ struct Waiter {
 }
 
 impl Members {
-    pub(super) fn new(balance: Balance, limit: Option<usize>) -> Self {
+    pub(super) fn new(balance: Balance, limit: Option<usize>, env_slice: Option<Duration>) -> Self {
         Self {
             balance,
             limit,
             set: ArcSwap::default(),
             turn: AtomicU64::new(0),
             waiting: Mutex::default(),
+            one_env: env_slice.map(|slice| OneEnv::new(limit, slice)),
         }
     }
 
@@ -110,9 +122,13 @@ impl Members {
     /// is free; dropping the future gives up the place in the queue.
     pub(super) async fn acquire(
         self: &Arc<Self>,
-        affinity: Option<u64>,
+        affinity: Affinity,
         tried: &Tried,
     ) -> Result<MemberLease, AcquireError> {
+        if let Some(one_env) = &self.one_env {
+            return one_env.acquire(self, affinity, tried).await;
+        }
+        let affinity = affinity.env_and_code;
         if self.limit.is_none() {
             return self.lease(affinity, tried).ok_or(AcquireError::NoneLeft);
         }
@@ -123,7 +139,12 @@ impl Members {
             {
                 return Ok(lease);
             }
-            if self.set.load().iter().all(|member| tried.has(member)) {
+            if self
+                .set
+                .load()
+                .iter()
+                .all(|member| tried.has(member.endpoint.id))
+            {
                 return Err(AcquireError::NoneLeft);
             }
             waiting.retain(|waiter| !waiter.hand_over.is_closed());
@@ -153,7 +174,7 @@ impl Members {
                 in_flight: member.in_flight.load(Relaxed),
                 last_sent: Some(member.last_sent.load(Relaxed)).filter(|&sent| sent != 0),
                 last_turn: member.last_turn.load(Relaxed),
-                eligible: !tried.has(member) && (with_out || !is_out(member, now)),
+                eligible: !tried.has(member.endpoint.id) && (with_out || !is_out(member, now)),
             };
             set.iter().map(candidate).collect()
         };
@@ -167,15 +188,15 @@ impl Members {
         member.in_flight.fetch_add(1, Relaxed);
         member.last_sent.store(affinity.unwrap_or(0), Relaxed);
         member.last_turn.store(turn, Relaxed);
-        Some(MemberLease {
-            member,
-            members: Arc::clone(self),
-        })
+        Some(MemberLease::new(member, Arc::clone(self)))
     }
 
     /// Hands free members to those who wait. A member that comes back after its back-off or a good
     /// probe tells nobody, so this is to be called every second or so, too.
     pub(super) fn serve_waiting(self: &Arc<Self>) {
+        if let Some(one_env) = &self.one_env {
+            return one_env.look(self);
+        }
         let mut served = Vec::new();
         let mut waiting = self.waiting.lock();
         let mut passed_over = VecDeque::new();
@@ -186,7 +207,7 @@ impl Members {
             match self.lease(waiter.affinity, &waiter.tried) {
                 Some(lease) => served.push((waiter.hand_over, lease)),
                 None => {
-                    let none_is_free = waiter.tried.0.is_empty();
+                    let none_is_free = waiter.tried.is_empty();
                     passed_over.push_back(waiter);
                     if none_is_free {
                         break;
@@ -204,7 +225,7 @@ impl Members {
     }
 }
 
-fn is_out(member: &Member, now: u64) -> bool {
+pub(super) fn is_out(member: &Member, now: u64) -> bool {
     member.outage.is_out(now) || member.unwell.load(Relaxed)
 }
 
@@ -220,6 +241,11 @@ pub(crate) struct MemberLease {
 }
 
 impl MemberLease {
+    /// Of a call that is counted already.
+    pub(super) fn new(member: Arc<Member>, members: Arc<Members>) -> Self {
+        Self { member, members }
+    }
+
     pub(super) fn member(&self) -> &Member {
         &self.member
     }
@@ -227,6 +253,10 @@ impl MemberLease {
 
 impl Drop for MemberLease {
     fn drop(&mut self) {
+        if let Some(one_env) = &self.members.one_env {
+            self.member.in_flight.fetch_sub(1, Relaxed);
+            return one_env.end(&self.members, self.member.endpoint.id);
+        }
         if self.members.limit.is_none() {
             self.member.in_flight.fetch_sub(1, Relaxed);
             return;
@@ -246,7 +276,7 @@ mod tests {
     use crate::backend::Address;
 
     fn two_one_at_a_time() -> Arc<Members> {
-        let members = Arc::new(Members::new(Balance::LeastRequests, Some(1)));
+        let members = Arc::new(Members::new(Balance::LeastRequests, Some(1), None));
         let found = [1, 2].map(|port| Found {
             address: Address::Tcp(([127, 0, 0, 1], port).into()),
             host: http::HeaderValue::from_static("h"),
@@ -261,7 +291,7 @@ mod tests {
         let tried = Tried::default();
         let all = members.all();
         all[0].unwell.store(true, Relaxed);
-        let busy = members.acquire(None, &tried).await.unwrap();
+        let busy = members.acquire(Affinity::default(), &tried).await.unwrap();
         let mut first = acquiring(&members);
         assert!(poll_now(&mut first).await.is_none());
         all[0].unwell.store(false, Relaxed);
@@ -278,7 +308,11 @@ mod tests {
 
     fn acquiring(members: &Arc<Members>) -> Acquiring {
         let members = Arc::clone(members);
-        Box::pin(async move { members.acquire(None, &Tried::default()).await })
+        Box::pin(async move {
+            members
+                .acquire(Affinity::default(), &Tried::default())
+                .await
+        })
     }
 
     async fn poll_now(acquiring: &mut Acquiring) -> Option<Result<MemberLease, AcquireError>> {

@@ -1,16 +1,19 @@
 //! The upstream backend: a pool of workers that something else runs.
 //!
-//! `members` knows who they are and hands out leases, `balance` chooses, `outage` remembers who
-//! refused, `resolve` and `probe` keep watch. A refused connection takes a
+//! `members` knows who they are and hands out leases, `balance` chooses; where each member holds one
+//! env, `slots` schedules and `one_env` waits. `outage` remembers who refused, `resolve` and `probe`
+//! keep watch. A refused connection takes a
 //! member out, with back-off; a time-out only counts as busy, because another connection to a slow
 //! member makes it slower; the last member is never taken out.
 
 mod balance;
 mod member;
 mod members;
+mod one_env;
 mod outage;
 mod probe;
 mod resolve;
+mod slots;
 
 use std::{
     sync::Arc,
@@ -27,7 +30,7 @@ use self::{
     members::{AcquireError, Members, Tried},
 };
 use super::{
-    CallBody, Config, Pool, SendError, Sent, Undelivered, UpstreamConfig, UpstreamUrl,
+    Affinity, CallBody, Config, Pool, SendError, Sent, Undelivered, UpstreamConfig, UpstreamUrl,
     connect::ConnectError, deliver::deliver,
 };
 use crate::telemetry::Metrics;
@@ -53,7 +56,7 @@ impl Upstream {
     #[must_use]
     pub fn new(config: &Config, pool: &UpstreamConfig, metrics: Arc<Metrics>) -> Self {
         let limit = config.framework.one_call_at_a_time().then_some(1);
-        let members = Arc::new(Members::new(pool.balance, limit));
+        let members = Arc::new(Members::new(pool.balance, limit, pool.env_slice));
         members.replace(&resolve::without_names(&pool.urls));
         Self {
             name: config.name.clone(),
@@ -116,7 +119,7 @@ impl Upstream {
 
     /// Sends a call to a member and waits for the head of its answer, at most until `deadline`.
     ///
-    /// `affinity` names what the members should rather not change: the env with its code. A member
+    /// `affinity` names what the members should rather not change. A member
     /// that can't be reached is passed over for the next; once a byte is written there is no next.
     /// `at` is told the address of each member as the call goes to it.
     /// Dropping the future closes the connection, which cancels the call at the backend.
@@ -126,7 +129,7 @@ impl Upstream {
     pub async fn send(
         &self,
         pool: &Arc<Pool>,
-        affinity: Option<u64>,
+        affinity: Affinity,
         mut request: Request<CallBody>,
         deadline: Instant,
         at: &mut Option<Arc<str>>,
@@ -140,6 +143,11 @@ impl Upstream {
                 Ok(Ok(lease)) => lease,
                 Ok(Err(AcquireError::NoneLeft)) => {
                     return Err(SendError::Unreachable(last_error));
+                }
+                Ok(Err(AcquireError::OtherCode)) => {
+                    let reason = "every member that could be asked was sent another code before";
+                    let error = std::io::Error::other(reason);
+                    return Err(SendError::Unreachable(Some(error)));
                 }
                 Ok(Err(AcquireError::Crowded)) => return Err(SendError::Crowded),
                 Err(_) => return Err(SendError::Waited),
@@ -212,7 +220,11 @@ mod tests {
         let members = upstream.members.all();
         members[0].unwell.store(true, Relaxed);
         let tried = Tried::default();
-        let _busy = upstream.members.acquire(None, &tried).await.unwrap();
+        let _busy = upstream
+            .members
+            .acquire(Affinity::default(), &tried)
+            .await
+            .unwrap();
         let comes_back = async {
             tokio::time::sleep(Duration::from_secs(2)).await;
             members[0].unwell.store(false, Relaxed);
@@ -220,7 +232,7 @@ mod tests {
         };
         let served = tokio::select! {
             biased;
-            served = upstream.members.acquire(None, &tried) => served.unwrap(),
+            served = upstream.members.acquire(Affinity::default(), &tried) => served.unwrap(),
             () = upstream.tend() => unreachable!("the watch never ends"),
             () = comes_back => panic!("nobody told who waits"),
         };

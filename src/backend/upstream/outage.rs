@@ -28,6 +28,7 @@ pub(super) fn now_millis() -> u64 {
 pub(super) struct Outage {
     refusals: AtomicU32,
     out_until: AtomicU64,
+    downs: AtomicU64,
 }
 
 impl Outage {
@@ -36,9 +37,20 @@ impl Outage {
         self.out_until.load(Relaxed) > now
     }
 
+    /// How often it has been down: whatever it held before is gone since.
+    pub(super) fn downs(&self) -> u64 {
+        self.downs.load(Relaxed)
+    }
+
+    /// It has been down.
+    pub(super) fn was_down(&self) {
+        self.downs.fetch_add(1, Relaxed);
+    }
+
     /// A connection was refused: it is out for twice as long as the last time, give or take a
     /// fifth, so that gateways don't come back in step.
     pub(super) fn refused(&self, backend: &str, member: &Member, error: &std::io::Error) {
+        self.was_down();
         let now = now_millis();
         if self.is_out(now) {
             return;

@@ -44,11 +44,17 @@ pub(super) async fn all(backend: &str, members: &Members) {
         match health {
             Health::Well => {
                 if member.unwell.swap(false, Relaxed) {
+                    // It was restarted. Before, it held what it held; and what it was given
+                    // meanwhile, as all were out, it may hold now.
+                    if !member.asked_since.load(Relaxed) {
+                        member.outage.was_down();
+                    }
                     tracing::info!(backend, %member, "a member is well again");
                 }
             }
             Health::Unwell(reason) => {
                 if !member.unwell.swap(true, Relaxed) {
+                    member.asked_since.store(false, Relaxed);
                     tracing::warn!(backend, %member, reason, "a member is unwell and is taken out");
                 }
             }

@@ -114,7 +114,7 @@ mod tests {
     async fn two_names_of_one_address_are_one_member() {
         let urls = ["http://localhost:1", "http://127.0.0.1:1"];
         let urls: Vec<UpstreamUrl> = urls.iter().map(|url| url.parse().unwrap()).collect();
-        let members = Arc::new(Members::new(Balance::LeastRequests, Some(1)));
+        let members = Arc::new(Members::new(Balance::LeastRequests, Some(1), None));
         refresh("b", &urls, &members).await;
         let all = members.all();
         let addresses: HashSet<_> = all.iter().map(|member| &member.endpoint.address).collect();

@@ -35,6 +35,7 @@ struct State {
     scripts_done: usize,
     releases: usize,
     released_for_good: bool,
+    is_ill: bool,
     stopped: bool,
 }
 
@@ -196,6 +197,11 @@ impl Backend {
         self.shared.update(|state| state.released_for_good = true);
     }
 
+    /// What `/health` says from now on.
+    pub(crate) fn set_ill(&self, is_ill: bool) {
+        self.shared.update(|state| state.is_ill = is_ill);
+    }
+
     /// Waits until so many scripts were played to their end.
     #[track_caller]
     pub(crate) fn wait_scripts_done(&self, count: usize) {
@@ -257,7 +263,8 @@ fn read(shared: &Arc<Shared>, stream: &Arc<Stream>, connection: usize) {
     let mut wire = Wire::new(Arc::clone(stream));
     while let Ok(Some(message)) = wire.message(None) {
         if message.start.starts_with("GET /health ") {
-            let health = (None, vec![answer(200, &[], "OK\n")]);
+            let status = if shared.lock().is_ill { 503 } else { 200 };
+            let health = (None, vec![answer(status, &[], "\n")]);
             if to_player.send(health).is_err() {
                 break;
             }
