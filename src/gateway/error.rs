@@ -5,6 +5,7 @@
 //! client.
 
 use std::{
+    borrow::Cow,
     error::Error,
     time::{Duration, Instant},
 };
@@ -30,10 +31,7 @@ pub(super) struct Failure {
 }
 
 impl Failure {
-    pub(super) fn new(
-        number: ErrorNumber,
-        message: impl Into<std::borrow::Cow<'static, str>>,
-    ) -> Self {
+    pub(super) fn new(number: ErrorNumber, message: impl Into<Cow<'static, str>>) -> Self {
         Self::from(CallError::new(number, message))
     }
 
@@ -47,7 +45,7 @@ impl Failure {
 
     fn because(
         number: ErrorNumber,
-        message: impl Into<std::borrow::Cow<'static, str>>,
+        message: impl Into<Cow<'static, str>>,
         cause: impl Error + Send + Sync + 'static,
     ) -> Self {
         let error = CallError::new(number, message);
@@ -105,7 +103,7 @@ pub(super) fn not_started(refused: StartRefused) -> Failure {
         StartRefused::Failed { retry_after, .. } => Some(*retry_after),
         _ => None,
     };
-    let (number, message): (_, std::borrow::Cow<'static, str>) = match &refused {
+    let (number, message): (_, Cow<'static, str>) = match &refused {
         StartRefused::Failed { error, .. } => match &**error {
             RunError::Start(error) => not_startable(error),
             RunError::Cancelled => (ErrorNumber::StartCancelled, "the gateway is ending".into()),
@@ -136,10 +134,19 @@ pub(super) fn not_started(refused: StartRefused) -> Failure {
     failure
 }
 
-fn not_startable(error: &StartError) -> (ErrorNumber, std::borrow::Cow<'static, str>) {
+fn not_startable(error: &StartError) -> (ErrorNumber, Cow<'static, str>) {
     let number = match error {
+        StartError::NoRev => ErrorNumber::MissingRecipe,
+        StartError::Env(_) | StartError::TooLarge { .. } => ErrorNumber::InvalidEnv,
+        StartError::NoUser | StartError::NoDescriptors(_) | StartError::NoProcesses(_) => {
+            ErrorNumber::Overloaded
+        }
         StartError::TimedOut { .. } => ErrorNumber::StartTimeout,
-        _ => ErrorNumber::StartFailed,
+        StartError::Place(_)
+        | StartError::Spawn(_)
+        | StartError::Launch(_)
+        | StartError::Exited { .. }
+        | StartError::WrongEnv => ErrorNumber::StartFailed,
     };
     (
         number,

@@ -139,43 +139,42 @@ struct Watcher {
 
 async fn supervise(mut watcher: Watcher, mut ordered: mpsc::UnboundedReceiver<StartOrder>) {
     let mut runs = JoinSet::new();
-    let mut orphaned = false;
-    let mut tick = interval(TICK);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            Some(order) = ordered.recv() => {
-                runs.spawn(watcher.clone().run(order.instance, order.run));
-            }
-            ended = runs.join_next(), if !runs.is_empty() => report(ended),
-            _ = tick.tick() => {
-                watcher.table.change(|slots| slots.tick(Instant::now()));
-                if let Some(custody) = &watcher.custody {
-                    custody.sweep();
-                }
-                watcher.count();
-            }
-            () = reached(&mut watcher.phase, Phase::Draining) => break,
-            () = watchdog_gone(watcher.custody.as_deref()) => {
-                tracing::error!("the watchdog is gone: every instance is killed, and the gateway ends");
-                orphaned = true;
-                break;
-            }
-        }
-    }
+    let custody = watcher.custody.clone();
+    let ending = tokio::select! {
+        () = watcher.serve(&mut ordered, &mut runs) => Ending::Asked,
+        () = watchdog_gone(custody.as_deref()) => Ending::Orphaned,
+    };
     watcher.table.change(super::slots::Slots::end);
+    // Nothing is started any more, so nobody is to wait for it.
     drop(ordered);
-    if orphaned {
+    let all_ended = async {
+        while let Some(ended) = runs.join_next().await {
+            report(Some(ended));
+        }
+    };
+    let ending = tokio::select! {
+        () = all_ended => ending,
+        () = watchdog_gone(custody.as_deref()) => Ending::Orphaned,
+    };
+    if ending == Ending::Orphaned {
+        tracing::error!("the watchdog is gone: every instance is killed, and the gateway ends");
         watcher.killing.send_replace(Phase::Killing);
-    }
-    while let Some(ended) = runs.join_next().await {
-        report(Some(ended));
-    }
-    watcher.count();
-    if orphaned {
+        while let Some(ended) = runs.join_next().await {
+            report(Some(ended));
+        }
         // Nobody would look after what the gateway starts from here on.
         std::process::exit(1);
     }
+    watcher.count();
+}
+
+/// Why the supervisor ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// The gateway drains.
+    Asked,
+    /// The watchdog is gone.
+    Orphaned,
 }
 
 async fn watchdog_gone(custody: Option<&Custody>) {
@@ -209,6 +208,33 @@ async fn reached(phase: &mut watch::Receiver<Phase>, least: Phase) {
 }
 
 impl Watcher {
+    /// Starts what is ordered and keeps the table up to date, until the gateway drains.
+    async fn serve(
+        &mut self,
+        ordered: &mut mpsc::UnboundedReceiver<StartOrder>,
+        runs: &mut JoinSet<()>,
+    ) {
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut phase = self.phase.clone();
+        loop {
+            tokio::select! {
+                Some(order) = ordered.recv() => {
+                    runs.spawn(self.clone().run(order.instance, order.run));
+                }
+                ended = runs.join_next(), if !runs.is_empty() => report(ended),
+                _ = tick.tick() => {
+                    self.table.change(|slots| slots.tick(Instant::now()));
+                    if let Some(custody) = &self.custody {
+                        custody.sweep();
+                    }
+                    self.count();
+                }
+                () = reached(&mut phase, Phase::Draining) => return,
+            }
+        }
+    }
+
     /// One run, from its start until nothing of it is left.
     async fn run(mut self, instance: Arc<Instance>, run: RunId) {
         let custody = self.custody.clone();
@@ -341,6 +367,12 @@ impl Watcher {
             // Dropped, it is killed with its group.
             () = reached(&mut phase, Phase::Killing) => {}
         }
+        tracing::info!(
+            backend = backend.name(),
+            generation = run.generation,
+            pid = running.pid,
+            "an instance has ended"
+        );
         below
     }
 
