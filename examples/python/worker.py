@@ -1,19 +1,13 @@
 """A worker for the new API: worker.py [PORT | unix:/path]; without either on the socket that was passed on."""
-import collections, hmac, http.server, itertools, json, os, re, signal, socket, sys, urllib.parse, uuid
+import collections, http.server, itertools, json, os, re, signal, socket, sys, urllib.parse, uuid
 
 counts = collections.defaultdict(lambda: itertools.count(1))
 FACETS = {"EchoFacet/Echo": lambda session, value: value, "SessionFacet/Count": lambda session: next(counts[session]),
           "EnvFacet/Get": lambda session, name: os.environ.get(name)}
-def proof():  # of the variables it was started with: os.environ may hold an LC_CTYPE of Python's own
-    env = dict(line.split(b"=", 1) for line in open("/proc/self/environ", "rb").read().split(b"\0") if b"=" in line)
-    base = env.get(b"ENVGATE_BASE", b"").split(b",")
-    lines = [b"%s=%s\n" % v for v in sorted(env.items()) if v[0] not in base and not v[0].startswith(b"ENVGATE_")]
-    return hmac.digest(env[b"ENVGATE_PROOF"], b"".join(lines), "sha256").hex()
 class Worker(http.server.BaseHTTPRequestHandler):
     protocol_version, wbufsize, log_message = "HTTP/1.1", -1, lambda *_: None  # one write an answer; no log
     def do_GET(self):
-        headers = {"X-Envgate-Env-Proof": proof()} if "ENVGATE_PROOF" in os.environ else {}
-        self.answer("OK\n", headers) if self.path == "/health" else self.send_error(404)
+        self.answer("OK\n", {}) if self.path == "/health" else self.send_error(404)
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         sent = re.search("unisave_session_id=([^; ]+)", self.headers.get("Cookie", ""))
