@@ -95,7 +95,6 @@ pub fn run(args: &WorkerArgs) -> anyhow::Result<()> {
         let options = Options {
             framework: args.framework.clone(),
             dialect: args.dialect,
-            own_process: true,
         };
         let worker = match place {
             Place::Passed(socket) => Worker::inherit(socket, options).context("can't listen")?,

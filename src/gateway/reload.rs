@@ -49,22 +49,24 @@ impl Backends {
             before.find(|backend| backend.is_as(config)).cloned()
         };
         let context = gateway.backend_context(&reload.instances);
-        let mut backends = Vec::with_capacity(reload.backends.len());
-        let mut changed = Vec::new();
-        for config in &reload.backends {
-            if let Some(backend) = kept(config) {
-                backends.push(backend);
-                continue;
-            }
-            let backend = Arc::new(Backend::new(config, &context)?);
+        let backend = |config| match kept(config) {
+            Some(backend) => Ok(backend),
+            None => Backend::new(config, &context).map(Arc::new),
+        };
+        let backends = reload.backends.iter().map(backend);
+        let backends = backends.collect::<Result<Vec<_>, _>>()?;
+        let was_there = |id: u64| before.backends.iter().any(|backend| backend.id == id);
+        let (_, new): (Vec<_>, Vec<_>) = backends
+            .iter()
+            .cloned()
+            .partition(|backend| was_there(backend.id));
+        for backend in &new {
             if let Workers::Upstream(upstream) = &backend.workers {
                 upstream.resolve().await;
                 let upstream = Arc::clone(upstream);
                 let tended = tasks.spawn(async move { upstream.tend().await });
                 self.tended.insert(backend.id, tended);
             }
-            changed.push(backend.name.clone());
-            backends.push(backend);
         }
         let stays = |id: u64| backends.iter().any(|backend| backend.id == id);
         let gone: Vec<_> = before
@@ -91,11 +93,10 @@ impl Backends {
                 .collect();
             names.join(", ")
         };
-        tracing::info!(
-            new = changed.join(", "),
-            gone = names(&gone),
-            "the backends are as configured"
-        );
+        if !before.backends.is_empty() {
+            let (new, gone) = (names(&new), names(&gone));
+            tracing::info!(new, gone, "the new configuration is in force");
+        }
         Ok(())
     }
 }

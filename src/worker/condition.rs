@@ -7,23 +7,13 @@ use parking_lot::Mutex;
 pub(super) const MOST_MIB: usize = 1_024;
 
 /// How the worker is.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Condition {
-    /// Whether a call may end the process, and fill its memory.
-    pub(super) own_process: bool,
     ails: AtomicBool,
     held: Mutex<Vec<u8>>,
 }
 
 impl Condition {
-    pub(super) fn new(own_process: bool) -> Self {
-        Self {
-            own_process,
-            ails: AtomicBool::new(false),
-            held: Mutex::default(),
-        }
-    }
-
     /// From now on it wants to be restarted.
     pub(super) fn ail(&self) {
         self.ails.store(true, Ordering::Relaxed);

@@ -61,7 +61,6 @@ pub(super) struct Log {
 
 /// Calls a facet's method.
 pub(super) async fn run(call: &Call, state: &State) -> Answer {
-    let own_process = state.condition.own_process;
     let result = match (call.facet.as_str(), call.method.as_str()) {
         ("EchoFacet", "Echo") => call.echo(),
         ("EnvFacet", "Digest") => call.digest(),
@@ -78,10 +77,10 @@ pub(super) async fn run(call: &Call, state: &State) -> Answer {
             state.condition.ail();
             Ok(Answer::default())
         }
-        ("ProcessFacet", "Pid") if own_process => returned(&process::id()),
-        ("ProcessFacet", "Exit") if own_process => call.exit(),
-        ("MemoryFacet", "Hold") if own_process => call.hold(&state.condition),
-        (facet, method) => Err(not_found(facet, method, own_process)),
+        ("ProcessFacet", "Pid") => returned(&process::id()),
+        ("ProcessFacet", "Exit") => call.exit(),
+        ("MemoryFacet", "Hold") => call.hold(&state.condition),
+        (facet, method) => Err(not_found(facet, method)),
     };
     result.unwrap_or_else(|exception| Answer {
         outcome: Outcome::Thrown(exception),
@@ -97,7 +96,7 @@ fn exception(class: &'static str, message: impl Into<String>) -> Exception {
     }
 }
 
-fn not_found(facet: &str, method: &str, own_process: bool) -> Exception {
+fn not_found(facet: &str, method: &str) -> Exception {
     let facets = [
         "EchoFacet",
         "EnvFacet",
@@ -106,9 +105,10 @@ fn not_found(facet: &str, method: &str, own_process: bool) -> Exception {
         "LogFacet",
         "SessionFacet",
         "HealthFacet",
+        "ProcessFacet",
+        "MemoryFacet",
     ];
-    let of_own_process = ["ProcessFacet", "MemoryFacet"];
-    if facets.contains(&facet) || (own_process && of_own_process.contains(&facet)) {
+    if facets.contains(&facet) {
         let message = format!("Class '{facet}' doesn't have public method called '{method}'.");
         exception("Unisave.Facets.MethodSearchException", message)
     } else {

@@ -19,8 +19,8 @@
 //! | `ProcessFacet/Exit(code)` | ends the process at once, in the middle of this call and all others |
 //! | `MemoryFacet/Hold(mib)` | returns null; holds so many MiB from now on, at most 1,024, and those of the call before no more. Dies where it can't have them |
 //!
-//! The last three are there only where the worker has its process to itself. So is the proof of its
-//! environment: started with a nonce in `ENVGATE_PROOF`, its `/health` carries
+//! The last three are about its process, which it has to itself. So is the proof of its environment:
+//! started with a nonce in `ENVGATE_PROOF`, its `/health` carries
 //! `X-Envgate-Env-Proof`, by which whoever started it sees that it runs with the variables that it
 //! was meant to have, and with no others.
 //!
@@ -75,8 +75,6 @@ pub struct Options {
     pub framework: Framework,
     /// What it speaks; by the framework where it isn't said.
     pub dialect: Option<Dialect>,
-    /// Whether the process is its own: to end, to fill, and to prove the environment of.
-    pub own_process: bool,
 }
 
 impl Worker {

@@ -38,16 +38,12 @@ impl State {
     pub(super) fn new(options: &Options) -> io::Result<Self> {
         let by_framework = options.framework.default_dialect();
         let one_at_a_time = options.framework.one_call_at_a_time();
-        let proof = match options.own_process {
-            true => proof::of_own_environment()?,
-            false => None,
-        };
         Ok(Self {
             dialect: options.dialect.unwrap_or(by_framework),
             turn: one_at_a_time.then(|| Semaphore::new(1)),
             sessions: Sessions::default(),
-            condition: Condition::new(options.own_process),
-            proof,
+            condition: Condition::default(),
+            proof: proof::of_own_environment()?,
         })
     }
 }

@@ -30,7 +30,6 @@ async fn start_at(address: &Address, framework: &str, dialect: Option<Dialect>) 
     let options = Options {
         framework: framework.parse().unwrap(),
         dialect,
-        own_process: false,
     };
     let worker = Worker::bind(address, options).await.unwrap();
     let address = worker.local_addr().clone();
@@ -261,19 +260,6 @@ async fn one_that_ails_says_so() {
     assert_eq!(health.status, 503);
     let reply = worker.modern("EchoFacet/Echo", "[1]", "").await;
     assert_eq!(reply.json()["returned"], 1);
-    worker.end().await;
-}
-
-#[tokio::test]
-async fn anothers_process_is_not_for_calls_to_end_or_fill() {
-    let worker = start("0.12.0", None).await;
-    for path in ["ProcessFacet/Exit", "ProcessFacet/Pid", "MemoryFacet/Hold"] {
-        let reply = worker.modern(path, "[0]", "").await.json();
-        assert_eq!(
-            reply["exception"]["ClassName"],
-            "Unisave.Facets.FacetSearchException"
-        );
-    }
     worker.end().await;
 }
 
