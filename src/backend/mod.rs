@@ -75,8 +75,6 @@ pub struct Backend {
 pub struct Context {
     /// Where measurements go.
     pub metrics: Arc<Metrics>,
-    /// How long a process may take from its start until it is ready.
-    pub start_timeout: Duration,
     /// Names that no tenant can set, beyond the built-in ones.
     pub reserved: Vec<Glob>,
 }

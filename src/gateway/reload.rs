@@ -48,7 +48,7 @@ impl Backends {
             let mut before = before.backends.iter();
             before.find(|backend| backend.is_as(config)).cloned()
         };
-        let context = gateway.backend_context(&reload.instances);
+        let context = gateway.backend_context();
         let backend = |config| match kept(config) {
             Some(backend) => Ok(backend),
             None => Backend::new(config, &context).map(Arc::new),

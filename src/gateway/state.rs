@@ -159,10 +159,9 @@ impl Gateway {
     }
 
     /// What a backend is made with.
-    pub(super) fn backend_context(&self, instances: &instances::Config) -> backend::Context {
+    pub(super) fn backend_context(&self) -> backend::Context {
         backend::Context {
             metrics: Arc::clone(&self.metrics),
-            start_timeout: instances.start_timeout,
             reserved: self.env.reserved.clone(),
         }
     }

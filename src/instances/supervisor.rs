@@ -267,6 +267,7 @@ impl Watcher {
             env: &env.env,
             digest: env.digest,
             rev: instance.rev(),
+            start_timeout: self.table.config().start_timeout,
             cgroup: ward.cgroup().map(|cgroup| cgroup.path().to_owned()),
         };
         let mut phase = self.phase.clone();
@@ -386,7 +387,12 @@ impl Watcher {
     ) -> Option<&'static str> {
         let rss = process.rss().unwrap_or(0);
         running.set_rss(rss);
-        if self.table.max_memory().is_some_and(|most| rss > most) {
+        if self
+            .table
+            .config()
+            .max_memory
+            .is_some_and(|most| rss > most.as_u64())
+        {
             return Some("it takes more memory than instances.max_memory");
         }
         let is_suspect = running.is_suspect();

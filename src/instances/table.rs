@@ -251,12 +251,9 @@ impl Table {
         self.len() == 0
     }
 
-    pub(super) fn max_memory(&self) -> Option<u64> {
-        self.slots
-            .lock()
-            .config()
-            .max_memory
-            .map(|size| size.as_u64())
+    /// The configuration in force.
+    pub(super) fn config(&self) -> Config {
+        self.slots.lock().config().clone()
     }
 
     pub(super) fn views(&self) -> Vec<SlotView<Arc<Running>, Arc<RunError>>> {

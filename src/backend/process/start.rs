@@ -42,7 +42,6 @@ pub struct ProcessBackend {
     identity: Identity,
     reserved: Reserved,
     base: Vec<(String, Vec<u8>)>,
-    start_timeout: Duration,
     health_interval: Option<Duration>,
 }
 
@@ -70,6 +69,8 @@ pub struct Order<'a> {
     pub digest: EnvDigest,
     /// The code, where the call names one.
     pub rev: Option<&'a Rev>,
+    /// How long it may take from its start until it is ready.
+    pub start_timeout: Duration,
     /// The directory of a cgroup for the process to be in.
     pub cgroup: Option<PathBuf>,
 }
@@ -103,7 +104,6 @@ impl ProcessBackend {
             identity: Identity::resolve(config.user.as_ref(), config.group.as_ref())?,
             reserved,
             base: base.collect(),
-            start_timeout: context.start_timeout,
             health_interval: health_interval.or(by_health),
             config,
         })
@@ -158,7 +158,7 @@ impl ProcessBackend {
                 count = dropped.len(), "the env sets reserved names; the worker doesn't get them"
             );
         }
-        let Err(mut error) = self.until_ready(&process).await else {
+        let Err(mut error) = self.until_ready(&process, order.start_timeout).await else {
             return Ok(process);
         };
         let tail = process.give_up().await;
@@ -174,21 +174,25 @@ impl ProcessBackend {
         Err(error)
     }
 
-    async fn until_ready(&self, process: &Process) -> Result<(), StartError> {
+    async fn until_ready(
+        &self,
+        process: &Process,
+        start_timeout: Duration,
+    ) -> Result<(), StartError> {
         let mut phase = Phase::Starting;
         let outcome = tokio::select! {
             // Whoever has exited is not asked again: another may listen where it did.
             biased;
             status = process.exited() => Err(Some(status)),
             ready = process.probe.wait(&mut phase) => Ok(ready),
-            () = sleep_until(process.started_at + self.start_timeout) => Err(None),
+            () = sleep_until(process.started_at + start_timeout) => Err(None),
         };
         match outcome {
             Ok(Ok(())) => Ok(()),
             Ok(Err(WrongEnv)) => Err(StartError::WrongEnv),
             Err(Some(status)) => Err(StartError::Exited { status, phase }),
             Err(None) => Err(StartError::TimedOut {
-                after: self.start_timeout,
+                after: start_timeout,
                 phase,
             }),
         }

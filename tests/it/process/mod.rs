@@ -57,6 +57,7 @@ const LONG: Duration = Duration::from_secs(20);
 struct Bench {
     backend: ProcessBackend,
     host: Host,
+    start_timeout: Duration,
     env: Env,
     _files: tempfile::TempDir,
 }
@@ -77,12 +78,12 @@ impl Bench {
         let config: ProcessConfig = toml::from_str(&config).unwrap();
         let context = Context {
             metrics: Arc::new(Metrics::new(&Labels::default()).unwrap()),
-            start_timeout: time,
             reserved: Vec::new(),
         };
         Self {
             backend: ProcessBackend::new("test", config, None, &context).unwrap(),
             host: Host::with_launcher(env!("CARGO_BIN_EXE_envgate")).unwrap(),
+            start_timeout: time,
             env: EnvString::parse(env).unwrap(),
             _files: files,
         }
@@ -104,6 +105,7 @@ impl Bench {
         let order = Order {
             generation: fastrand::u64(..),
             nonce: NONCE,
+            start_timeout: self.start_timeout,
             env: &self.env,
             digest: DigestKey::random().unwrap().digest(self.env.key()),
             rev: None,
