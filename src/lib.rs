@@ -21,5 +21,6 @@ pub mod env;
 pub mod facet;
 pub mod gateway;
 pub mod instances;
+pub mod listen;
 pub mod telemetry;
 pub mod worker;

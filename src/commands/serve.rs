@@ -14,7 +14,8 @@ use crate::{
     backend,
     config::{Config, SampleWorker},
     env::Env,
-    gateway::{ListenAddr, Reload, Server, Setup},
+    gateway::{Reload, Server, Setup},
+    listen::ListenAddr,
     telemetry::{self, Metrics},
     worker::{Address, Options, Worker},
 };

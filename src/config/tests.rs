@@ -6,7 +6,8 @@ use insta::assert_snapshot;
 
 use super::*;
 use crate::{
-    gateway::{AccessLog, ListenAddr},
+    gateway::AccessLog,
+    listen::ListenAddr,
     instances::CallLimit,
 };
 

@@ -7,7 +7,8 @@ use bytesize::ByteSize;
 use super::{Config, error::Problem};
 use crate::{
     backend,
-    gateway::{self, ListenAddr},
+    gateway,
+    listen::ListenAddr,
 };
 
 /// No wait of the gateway is meant to last longer; it also keeps clocks from overflowing.

@@ -14,16 +14,16 @@ use tokio::{
 };
 
 use super::{
-    AccessLog, ListenAddr,
+    AccessLog,
     access_log::Log,
     drain::Phase,
-    listener::{ListenError, Listener},
     reload::{Backends, Reload},
     state::{Gateway, Setup, SetupError},
     threads::{Assigned, Worker},
 };
 use crate::{
     instances::Supervisor,
+    listen::{ListenAddr, ListenError, Listener},
     telemetry::{Limiter, LineWriter, Metrics},
 };
 
