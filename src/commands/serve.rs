@@ -1,18 +1,15 @@
 //! `envgate serve`: runs the gateway.
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{fs, io, path::Path, sync::Arc};
 
 use anyhow::Context;
 use tokio::sync::oneshot;
 
-use super::{ServeArgs, digest_key::digest_key};
+use super::{ServeArgs, digest_key::digest_key, output::UsageError};
 use crate::{
     backend,
     config::{Config, SampleWorker},
+    control::{Admin, AdminError},
     env::Env,
     gateway::{Reload, Server, Setup},
     listen::ListenAddr,
@@ -76,14 +73,29 @@ async fn serve(config: Config, ready_file: Option<&Path>) -> anyhow::Result<()> 
     for address in &listen {
         tracing::info!(%address, "listening");
     }
-    if let Some(file) = ready_file {
-        let file = ReadyFile {
-            path: file.to_owned(),
-            listen,
-        };
-        return Ok(server.run(|| file.write(), || None).await?);
+    let admin = Admin::bind(
+        &config.admin,
+        Arc::clone(server.table()),
+        server.backend_names(),
+    );
+    let admin = admin.map_err(|error| match error {
+        AdminError::Token(_) | AdminError::Open(_) => UsageError(error.to_string()).into(),
+        error => anyhow::Error::new(error),
+    })?;
+    let admin_url = admin.as_ref().map(Admin::url);
+    if let Some(address) = &admin_url {
+        tracing::info!(%address, "the admin API is on");
     }
-    Ok(server.run(|| Ok(()), || None).await?)
+    let admin = admin.map(Admin::start);
+    let ready = || match ready_file {
+        Some(path) => write_ready_file(path, &listen, admin_url.as_deref()),
+        None => Ok(()),
+    };
+    let served = server.run(ready, || None).await;
+    if let Some(admin) = admin {
+        admin.stop().await;
+    }
+    Ok(served?)
 }
 
 /// The gateway's own variables, the system's too, but `ENVGATE_*` (CONTRACT 6).
@@ -153,26 +165,22 @@ impl Sample {
     }
 }
 
-/// A file that says where the gateway listens, once it does: for scripts that let it choose ports.
-struct ReadyFile {
-    path: PathBuf,
-    listen: Vec<ListenAddr>,
-}
-
-impl ReadyFile {
-    /// Never half a file: it is written beside its place and moved there.
-    fn write(&self) -> io::Result<()> {
-        let listen: Vec<String> = self.listen.iter().map(ToString::to_string).collect();
-        let line = serde_json::json!({ "listen": listen }).to_string();
-        let beside = self.path.with_extension("partial");
-        let written =
-            fs::write(&beside, line + "\n").and_then(|()| fs::rename(&beside, &self.path));
-        written.map_err(|error| {
-            let name = self.path.display();
-            io::Error::new(
-                error.kind(),
-                format!("can't write the ready file {name}: {error}"),
-            )
-        })
+/// Says in a file where the gateway listens, once it does: for scripts that let it choose ports.
+///
+/// Never half a file: it is written beside its place and moved there.
+fn write_ready_file(path: &Path, listen: &[ListenAddr], admin: Option<&str>) -> io::Result<()> {
+    let listen: Vec<String> = listen.iter().map(ToString::to_string).collect();
+    let mut ready = serde_json::json!({ "listen": listen });
+    if let (Some(admin), Some(ready)) = (admin, ready.as_object_mut()) {
+        ready.insert("admin".to_owned(), admin.into());
     }
+    let beside = path.with_extension("partial");
+    let written = fs::write(&beside, format!("{ready}\n")).and_then(|()| fs::rename(&beside, path));
+    written.map_err(|error| {
+        let name = path.display();
+        io::Error::new(
+            error.kind(),
+            format!("can't write the ready file {name}: {error}"),
+        )
+    })
 }

@@ -20,7 +20,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use crate::{
-    backend, env,
+    backend, control, env,
     facet::{Dialect, Framework},
     gateway,
     instances::AdmissionConfig,
@@ -43,6 +43,8 @@ pub struct Config {
     pub env: env::Config,
     /// `[admission]`: how many calls an env may have under way.
     pub admission: AdmissionConfig,
+    /// `[admin]`: where the admin API listens.
+    pub admin: control::Config,
     /// `[log]`: what the program tells about itself.
     pub log: telemetry::Config,
     /// `[[backend]]`: where calls go, in the order in which they are tried. None: the sample
