@@ -6,8 +6,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::backend::process::launch;
 use crate::commands::{
-    self, ServeArgs, check_config::CheckConfigArgs, completions::CompletionsArgs,
-    explain::ExplainArgs, man::ManArgs, worker::WorkerArgs,
+    self, ServeArgs, check_config::CheckConfigArgs, completions::CompletionsArgs, drain::DrainArgs,
+    explain::ExplainArgs, instances::InstancesArgs, man::ManArgs, worker::WorkerArgs,
 };
 
 const EXIT_CODES: &str = "\
@@ -21,7 +21,8 @@ Examples:
   envgate serve --upstream http://127.0.0.1:9001       before one worker
   envgate serve --config /etc/envgate/envgate.toml     as configured
   envgate check-config /etc/envgate/envgate.toml
-  envgate explain game.env";
+  envgate explain game.env
+  envgate instances                                    what a running gateway is up to";
 
 /// An env-keyed gateway: reads the environment out of a legacy call, chooses the pool and worker
 /// for it, and speaks that worker's dialect.
@@ -46,6 +47,10 @@ enum Command {
     CheckConfig(CheckConfigArgs),
     /// Show what the gateway makes of an env, with its values masked.
     Explain(ExplainArgs),
+    /// List what a running gateway's instances are up to.
+    Instances(InstancesArgs),
+    /// Retire an instance's process: its calls are finished, the next one starts another.
+    Drain(DrainArgs),
     /// Run the sample worker, a small game backend that speaks either dialect.
     Worker(WorkerArgs),
     /// Write the completions of a shell to stdout.
@@ -72,6 +77,8 @@ pub fn main() -> ExitCode {
         },
         Command::CheckConfig(args) => commands::check_config::run(&args),
         Command::Explain(args) => commands::explain::run(&args),
+        Command::Instances(args) => commands::instances::run(&args),
+        Command::Drain(args) => commands::drain::run(&args),
         Command::Worker(args) => commands::worker::run(&args),
         Command::Completions(args) => commands::completions::run(&args, Cli::command()),
         Command::Man(args) => commands::man::run(&args, Cli::command()),

@@ -10,16 +10,19 @@
 //! client's dialect; [`telemetry`] counts and logs it.
 //!
 //! Imports run downwards only, in this order from the bottom: [`mod@env`], [`facet`], [`telemetry`],
-//! [`backend`], [`instances`], [`gateway`] and [`worker`], [`config`], [`commands`], [`cli`].
+//! [`backend`], [`instances`] and [`listen`], [`gateway`], [`control`] (the admin API) and
+//! [`worker`], [`config`], [`commands`], [`cli`].
 //! `env` and `facet` are pure and could serve another program as a library.
 
 pub mod backend;
 pub mod cli;
 pub mod commands;
 pub mod config;
+pub mod control;
 pub mod env;
 pub mod facet;
 pub mod gateway;
 pub mod instances;
+pub mod listen;
 pub mod telemetry;
 pub mod worker;

@@ -34,12 +34,9 @@ pub use pool::Pool;
 pub use stream::Stream;
 pub use upstream::Upstream;
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Relaxed},
 };
 
 use process::ProcessBackend;

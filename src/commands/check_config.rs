@@ -67,6 +67,16 @@ fn listen(config: &Config) -> Vec<String> {
     addresses.map(ToString::to_string).collect()
 }
 
+/// Where the admin API listens, where it does.
+fn admin(config: &Config) -> Option<String> {
+    let listen = config.admin.listen.as_ref()?;
+    let token = match config.admin.token_file {
+        Some(_) => "with a token",
+        None => "without a token",
+    };
+    Some(format!("{listen}, {token}"))
+}
+
 fn text(file: &str, config: &Config, style: Style) -> String {
     let mut rows = vec![
         ["listen".to_owned(), listen(config).join(", ")],
@@ -75,6 +85,9 @@ fn text(file: &str, config: &Config, style: Style) -> String {
             format!("from the {}", source_name(config.env.source)),
         ],
     ];
+    if let Some(admin) = admin(config) {
+        rows.push(["admin".to_owned(), admin]);
+    }
     if config.backends.is_empty() {
         rows.push([
             "backend".to_owned(),
@@ -137,6 +150,7 @@ fn json(file: &str, config: &Config) -> Value {
         "ok": true,
         "listen": listen(config),
         "env_source": source_name(config.env.source),
+        "admin": config.admin.listen.as_ref().map(ToString::to_string),
         "backends": backends,
     })
 }

@@ -102,3 +102,15 @@ pub(super) fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
     }
     text
 }
+
+/// A text of others for a terminal: control characters escaped.
+pub(super) fn shown(text: &str) -> String {
+    let escape = |c: char| {
+        if c.is_control() {
+            c.escape_default().to_string()
+        } else {
+            c.to_string()
+        }
+    };
+    text.chars().map(escape).collect()
+}

@@ -1,6 +1,6 @@
 //! `envgate serve`: runs the gateway.
 
-use std::{fs, io, path::PathBuf, process::ExitCode, sync::Arc};
+use std::{fs, io, path::Path, process::ExitCode, sync::Arc};
 
 use anyhow::Context;
 
@@ -11,8 +11,10 @@ use crate::{
         process::{self, Custody, Guard, ProcessConfig, watchdog},
     },
     config::{Config, SampleWorker},
+    control::{Admin, AdminError},
     env::Env,
-    gateway::{ListenAddr, Reload, Server, Setup},
+    gateway::{Reload, Server, Setup},
+    listen::ListenAddr,
     telemetry::{self, Metrics},
 };
 
@@ -137,12 +139,29 @@ async fn serve(config: Config, custody: Option<Custody>, args: &ServeArgs) -> an
     for address in &listen {
         tracing::info!(%address, "listening");
     }
-    let ready_file = args.ready_file.as_ref().map(|path| ReadyFile {
-        path: path.clone(),
-        listen,
-    });
-    let on_ready = || ready_file.map_or(Ok(()), |file| file.write());
-    Ok(server.run(on_ready, || reload(args, has_custody)).await?)
+    let admin = Admin::bind(
+        &config.admin,
+        Arc::clone(server.table()),
+        server.backend_names(),
+    );
+    let admin = admin.map_err(|error| match error {
+        AdminError::Token(_) | AdminError::Open(_) => UsageError(error.to_string()).into(),
+        error => anyhow::Error::new(error),
+    })?;
+    let admin_url = admin.as_ref().map(Admin::url);
+    if let Some(address) = &admin_url {
+        tracing::info!(%address, "the admin API is on");
+    }
+    let admin = admin.map(Admin::start);
+    let ready = || match args.ready_file.as_deref() {
+        Some(path) => write_ready_file(path, &listen, admin_url.as_deref()),
+        None => Ok(()),
+    };
+    let served = server.run(ready, || reload(args, has_custody)).await;
+    if let Some(admin) = admin {
+        admin.stop().await;
+    }
+    Ok(served?)
 }
 
 /// The configuration anew; `None` where it can't be followed, which is told in the log.
@@ -174,26 +193,22 @@ fn deployment_env() -> anyhow::Result<Env> {
     Ok(Env::from_variables(own)?)
 }
 
-/// A file that says where the gateway listens, once it does: for scripts that let it choose ports.
-struct ReadyFile {
-    path: PathBuf,
-    listen: Vec<ListenAddr>,
-}
-
-impl ReadyFile {
-    /// Never half a file: it is written beside its place and moved there.
-    fn write(&self) -> io::Result<()> {
-        let listen: Vec<String> = self.listen.iter().map(ToString::to_string).collect();
-        let line = serde_json::json!({ "listen": listen }).to_string();
-        let beside = self.path.with_extension("partial");
-        let written =
-            fs::write(&beside, line + "\n").and_then(|()| fs::rename(&beside, &self.path));
-        written.map_err(|error| {
-            let name = self.path.display();
-            io::Error::new(
-                error.kind(),
-                format!("can't write the ready file {name}: {error}"),
-            )
-        })
+/// Says in a file where the gateway listens, once it does: for scripts that let it choose ports.
+///
+/// Never half a file: it is written beside its place and moved there.
+fn write_ready_file(path: &Path, listen: &[ListenAddr], admin: Option<&str>) -> io::Result<()> {
+    let listen: Vec<String> = listen.iter().map(ToString::to_string).collect();
+    let mut ready = serde_json::json!({ "listen": listen });
+    if let (Some(admin), Some(ready)) = (admin, ready.as_object_mut()) {
+        ready.insert("admin".to_owned(), admin.into());
     }
+    let beside = path.with_extension("partial");
+    let written = fs::write(&beside, format!("{ready}\n")).and_then(|()| fs::rename(&beside, path));
+    written.map_err(|error| {
+        let name = path.display();
+        io::Error::new(
+            error.kind(),
+            format!("can't write the ready file {name}: {error}"),
+        )
+    })
 }

@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::output::print;
 use crate::{
     facet::{Dialect, Framework},
-    gateway::{ListenAddr, ListenAddrError},
+    listen::{ListenAddr, ListenAddrError},
     worker::{Address, Inherited, Options, Worker},
 };
 

@@ -44,6 +44,11 @@ pub(super) const KEYS: &[(&str, &str)] = &[
     ("admission.max_concurrency", COUNT),
     ("admission.max_queue", COUNT),
     (
+        "admin.listen",
+        "an address like \"127.0.0.1:9180\" or \"unix:/run/envgate/admin.sock\"",
+    ),
+    ("admin.token_file", "the path of a file"),
+    (
         "log.level",
         "a level (error, warn, info, debug, trace) or tracing directives",
     ),
@@ -123,6 +128,7 @@ pub(super) const KEYS: &[(&str, &str)] = &[
     ("instances.max_starting", COUNT),
     ("instances.max_waiting", COUNT),
     ("instances", "a table: [instances]"),
+    ("admin", "a table: [admin]"),
     ("log", "a table: [log]"),
 ];
 

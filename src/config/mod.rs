@@ -20,7 +20,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use crate::{
-    backend, env,
+    backend, control, env,
     facet::{Dialect, Framework},
     gateway,
     instances::{self, AdmissionConfig},
@@ -45,6 +45,8 @@ pub struct Config {
     pub admission: AdmissionConfig,
     /// `[instances]`: how many processes there are, and for how long.
     pub instances: instances::Config,
+    /// `[admin]`: where the admin API listens.
+    pub admin: control::Config,
     /// `[log]`: what the program tells about itself.
     pub log: telemetry::Config,
     /// `[[backend]]`: where calls go, in the order in which they are tried. None: processes of the

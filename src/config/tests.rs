@@ -5,10 +5,7 @@ use std::{path::Path, time::Duration};
 use insta::assert_snapshot;
 
 use super::*;
-use crate::{
-    gateway::{AccessLog, ListenAddr},
-    instances::CallLimit,
-};
+use crate::{gateway::AccessLog, instances::CallLimit, listen::ListenAddr};
 
 /// Loads a file of this text, under its own name, with flags and variables.
 fn upstream(backend: &backend::Config) -> &backend::UpstreamConfig {
@@ -268,7 +265,7 @@ fn errors_of_the_file() {
       |
     1 | [gatway]
       |  ^^^^^^
-      fix: did you mean gateway? Tables: gateway, env, admission, instances, log, backend
+      fix: did you mean gateway? Tables: gateway, env, admission, instances, admin, log, backend
     ");
     assert_snapshot!(error("[gateway]\n\taccess_log = \"of\"\n"), @r#"
     envgate.toml:2:15: wrong value for gateway.access_log: "of"
@@ -460,6 +457,13 @@ fn errors_of_backends() {
 
 #[test]
 fn errors_of_the_whole() {
+    assert_snapshot!(error("[admin]\nlisten = \"0.0.0.0:9180\"\n"), @r#"
+    envgate.toml:2:10: wrong value for admin.listen: others can reach it, and nothing keeps them out
+      |
+    2 | listen = "0.0.0.0:9180"
+      |          ^^^^^^^^^^^^^^
+      fix: set admin.token_file, or listen at a loopback address like "127.0.0.1:9180"
+    "#);
     assert_snapshot!(error("[gateway]\nlisten = []\n"), @r#"
     envgate.toml:2:10: wrong value for gateway.listen: the list is empty
       |

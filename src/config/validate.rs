@@ -7,8 +7,8 @@ use bytesize::ByteSize;
 use super::{Config, error::Problem};
 use crate::{
     backend::{self, WorkersConfig},
-    gateway::{self, ListenAddr},
-    instances,
+    control, gateway, instances,
+    listen::ListenAddr,
 };
 
 /// No wait of the gateway is meant to last longer; it also keeps clocks from overflowing.
@@ -23,6 +23,7 @@ pub(super) fn validate(config: &Config) -> Result<(), Problem> {
     listen(&config.gateway.listen)?;
     limits(&config.gateway)?;
     waits(&config.gateway)?;
+    admin(&config.admin)?;
     if config.log.check().is_err() {
         let fix = "write a level (error, warn, info, debug, trace) or directives like \
                    info,envgate::backend=debug";
@@ -66,6 +67,15 @@ fn listen(addresses: &[ListenAddr]) -> Result<(), Problem> {
             let reason = format!("{address} is there twice");
             return Err(Problem::refused(&path, reason, "name it once"));
         }
+    }
+    Ok(())
+}
+
+fn admin(admin: &control::Config) -> Result<(), Problem> {
+    if admin.is_open_to_others() {
+        let reason = "others can reach it, and nothing keeps them out";
+        let fix = "set admin.token_file, or listen at a loopback address like \"127.0.0.1:9180\"";
+        return Err(Problem::refused("admin.listen", reason, fix));
     }
     Ok(())
 }

@@ -21,7 +21,6 @@ mod drain;
 mod edge;
 mod error;
 mod forwarded;
-mod listener;
 mod modern_call;
 mod record;
 mod reload;
@@ -34,8 +33,7 @@ mod thread;
 mod threads;
 mod whole_answer;
 
-pub use config::{AccessLog, Config, ListenAddr, ListenAddrError, PlainHttp, Prune, TrustedPeer};
-pub use listener::ListenError;
+pub use config::{AccessLog, Config, PlainHttp, Prune, TrustedPeer};
 pub use reload::Reload;
 pub use server::{ServeError, Server};
 pub use state::{Setup, SetupError};

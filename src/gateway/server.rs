@@ -14,16 +14,16 @@ use tokio::{
 };
 
 use super::{
-    AccessLog, ListenAddr,
+    AccessLog,
     access_log::Log,
     drain::Phase,
-    listener::{ListenError, Listener},
     reload::{Backends, Reload},
     state::{Gateway, Setup, SetupError},
     threads::{Assigned, Worker},
 };
 use crate::{
-    instances::Supervisor,
+    instances::{Supervisor, Table},
+    listen::{ListenAddr, ListenError, Listener},
     telemetry::{Limiter, LineWriter, Metrics},
 };
 
@@ -107,6 +107,23 @@ impl Server {
     /// Where the system doesn't tell.
     pub fn addresses(&self) -> io::Result<Vec<ListenAddr>> {
         self.listeners.iter().map(Listener::address).collect()
+    }
+
+    /// The table of instances, for who looks after it beside the calls.
+    #[must_use]
+    pub const fn table(&self) -> &Arc<Table> {
+        self.supervisor.table()
+    }
+
+    /// Tells a backend's name by its number, as long as it is configured.
+    pub fn backend_names(&self) -> impl Fn(u64) -> Option<String> + use<> {
+        let gateway = Arc::clone(&self.gateway);
+        move |id| {
+            let routes = gateway.routes();
+            let mut backends = routes.backends.iter();
+            let found = backends.find(|backend| backend.id == id);
+            found.map(|backend| backend.name.clone())
+        }
     }
 
     /// Serves until SIGTERM or SIGINT and then drains: goes on accepting, refuses new calls,

@@ -28,7 +28,7 @@ use crate::{
     },
     env::{self, DigestKey, Env, Fallback, Source},
     facet::{Dialect, ErrorNumber, headers::X_UNISAVE_INITIALIZATION_RECIPE_URL, legacy::EnvField},
-    instances::{self, AdmissionConfig, HotEnv, Instance, InstanceKey, Recipe, Table},
+    instances::{AdmissionConfig, HotEnv, Instance, InstanceKey, Recipe, Table},
     telemetry::Metrics,
 };
 

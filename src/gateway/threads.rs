@@ -2,7 +2,6 @@
 
 use std::{
     io,
-    net::IpAddr,
     pin::pin,
     sync::{
         Arc,
@@ -15,7 +14,6 @@ use std::{
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::{
-    net::{TcpStream, UnixStream},
     sync::{mpsc, watch},
     task::JoinSet,
     time::{MissedTickBehavior, interval, timeout},
@@ -25,12 +23,11 @@ use super::{
     drain::Phase,
     edge::{self, Connection},
     forwarded,
-    listener::Accepted,
     socket::{ClientSocket, Patience, Stage},
     state::Gateway,
     thread::Thread,
 };
-use crate::backend::Stream;
+use crate::listen::Accepted;
 
 /// How long connections may take to write out what is on its way once the gateway closes.
 const CLOSING: Duration = Duration::from_secs(1);
@@ -132,7 +129,7 @@ impl Drop for OpenConnection {
 }
 
 async fn serve(thread: Arc<Thread>, assigned: Assigned, _open: OpenConnection) {
-    let (stream, peer) = match register(assigned.accepted) {
+    let (stream, peer) = match assigned.accepted.register() {
         Ok(registered) => registered,
         Err(error) => {
             tracing::warn!(%error, "a connection can't be served");
@@ -180,11 +177,4 @@ async fn closing(phase: &mut watch::Receiver<Phase>) {
         // Whoever could close the gateway is gone, and with it this thread's runtime soon.
         std::future::pending::<()>().await;
     }
-}
-
-fn register(accepted: Accepted) -> io::Result<(Stream, Option<IpAddr>)> {
-    Ok(match accepted {
-        Accepted::Tcp(stream, peer) => (Stream::Tcp(TcpStream::from_std(stream)?), Some(peer)),
-        Accepted::Unix(stream) => (Stream::Unix(UnixStream::from_std(stream)?), None),
-    })
 }

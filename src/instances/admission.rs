@@ -67,6 +67,13 @@ impl Admission {
         self.waiting.load(Relaxed) > 0 || self.running.available_permits() < all
     }
 
+    /// How many calls run.
+    pub(super) fn running(&self) -> usize {
+        let all = usize::try_from(self.limits.concurrency.get()).unwrap_or(usize::MAX);
+        let all = all.min(Semaphore::MAX_PERMITS);
+        all.saturating_sub(self.running.available_permits())
+    }
+
     /// How many calls wait.
     pub(super) fn queued(&self) -> usize {
         usize::try_from(self.waiting.load(Relaxed)).unwrap_or(usize::MAX)

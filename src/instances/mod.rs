@@ -16,6 +16,8 @@ mod instance;
 mod model;
 mod run;
 mod slots;
+#[cfg(test)]
+mod stage;
 mod supervisor;
 mod table;
 #[cfg(test)]
@@ -32,3 +34,6 @@ pub use slots::State;
 pub use supervisor::Supervisor;
 pub use table::{StartRefused, Table, TableFull};
 pub use view::{Difference, DrainError, InstanceView};
+
+#[cfg(test)]
+pub(crate) use stage::Stage;

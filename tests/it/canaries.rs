@@ -1,7 +1,7 @@
 //! No env value and no session id in anything that the gateway says of its own: a broad mix of
 //! traffic carries values that occur nowhere else, and every output is searched for them.
 
-use std::time::Instant;
+use std::{collections::BTreeSet, time::Instant};
 
 use crate::{
     conformance::{self, Case},
@@ -191,13 +191,36 @@ fn traffic(watch: &mut Watch, gateway: &Gateway) {
     watch.heard("a page that isn't there", &page);
 }
 
+/// Asks the admin API for all that it knows of the envs that are hot.
+fn ask_admin(watch: &mut Watch, gateway: &Gateway) {
+    let address = Address::parse(gateway.admin().trim_start_matches("http://"));
+    let mut ask = |path: &str| {
+        let mut client = Client::connect_to(&address);
+        client.send(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+        let answer = client.read();
+        assert_eq!(answer.status(), 200, "{path}: {}", answer.text());
+        watch.heard(path, &answer);
+        answer
+    };
+    let rows = ask("/api/v1/instances?all=true").json();
+    let digests = rows
+        .items()
+        .iter()
+        .filter_map(|row| row.at("digest")?.text());
+    let digests: BTreeSet<_> = digests.collect();
+    assert!(!digests.is_empty(), "no env is hot");
+    for digest in digests {
+        ask(&format!("/api/v1/explain?digest={digest}"));
+    }
+}
+
 /// Runs the traffic through a gateway with these settings, and searches all that it says.
 fn search(access_log: &str, backend_settings: &str, env_settings: &str, urls: &[String]) {
     let mut watch = Watch::new();
     let backend = Backend::start(scripts(&watch));
     let urls: Vec<_> = urls.iter().cloned().chain([backend.url()]).collect();
     let gateway = Setup::new(&format!(
-        "[log]\nlevel = \"trace\"\n\
+        "[log]\nlevel = \"trace\"\n[admin]\nlisten = \"127.0.0.1:0\"\n\
          [gateway]\naccess_log = \"{access_log}\"\nrequest_timeout = \"200ms\"\n\
          max_response_body = \"64KiB\"\n\
          [admission]\nconcurrency = 2\nqueue = 4\n\
@@ -209,6 +232,7 @@ fn search(access_log: &str, backend_settings: &str, env_settings: &str, urls: &[
     .variable("RUST_LOG", "trace")
     .start();
     traffic(&mut watch, &gateway);
+    ask_admin(&mut watch, &gateway);
     let (stdout, stderr) = gateway.outputs();
     assert!(
         access_log == "off" || stdout.contains("Echo"),

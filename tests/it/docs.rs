@@ -170,7 +170,7 @@ fn keys_that_the_readme_mentions_exist() {
         let parts: Vec<_> = text.split('.').collect();
         let is_name = |c: char| c.is_ascii_lowercase() || c == '_' || c == '.';
         parts.len() > 1
-            && ["gateway", "env", "admission", "log", "backend"].contains(&parts[0])
+            && ["gateway", "env", "admission", "admin", "log", "backend"].contains(&parts[0])
             && text.chars().all(is_name)
     };
     let mentioned: BTreeSet<_> = readme.split('`').filter(is_key).collect();

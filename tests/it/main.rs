@@ -3,6 +3,8 @@
 //! The modules are compiled for tests only, so that the lints' allowances for tests hold in them.
 
 #[cfg(test)]
+mod admin;
+#[cfg(test)]
 mod admission;
 #[cfg(test)]
 mod canaries;

@@ -3,6 +3,7 @@
 //! Values are masked whole: of each only whether it is empty is told. Comments and ignored lines are
 //! told by their number alone, as what was commented out is often a secret too.
 
+mod nearest;
 mod render;
 
 use std::{
@@ -19,6 +20,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use zeroize::Zeroizing;
 
 use super::{
+    admin::AdminArgs,
     args::OutputFormat,
     digest_key::digest_key,
     output::{Style, UsageError, print},
@@ -35,12 +37,14 @@ const MAX_INPUT_BYTES: u64 = 64 << 20;
 
 const EXAMPLES: &str = "\
 Values are never shown: a variable is `set` or `empty`. Lines that are comments or ignored are told
-by their number alone.
+by their number alone. With --nearest a running gateway is asked which variables tell a hot env from
+the hot env nearest to it: why two calls that should share an instance don't.
 
 Examples:
   envgate explain game.env
   envgate explain --config envgate.toml --header 'x-region: eu' game.env
-  jq -r .legacy_request.body call.json | envgate explain --output json -";
+  jq -r .legacy_request.body call.json | envgate explain --output json -
+  envgate explain --nearest 2913c3455e08";
 
 /// `envgate explain`.
 #[derive(Debug, Clone, Args)]
@@ -55,9 +59,25 @@ pub struct ExplainArgs {
     /// A header of the request, for the backends' `when`. Repeatable.
     #[arg(long, value_name = "NAME: VALUE", value_parser = header)]
     pub header: Vec<(HeaderName, HeaderValue)>,
+    /// Instead: how the hot env with this digest differs from the one nearest to it.
+    #[arg(long, value_name = "DIGEST", value_parser = digest, conflicts_with_all = ["file", "config", "header"])]
+    pub nearest: Option<String>,
+    /// The gateway to ask.
+    #[command(flatten)]
+    pub admin: AdminArgs,
     /// The form of the answer.
     #[arg(long, value_enum, default_value_t)]
     pub output: OutputFormat,
+}
+
+/// Why a text isn't a digest.
+#[derive(Debug, thiserror::Error)]
+#[error("not a digest; write the 12 hex digits that the log shows, like 2913c3455e08")]
+struct DigestError;
+
+fn digest(text: &str) -> Result<String, DigestError> {
+    let is_digest = text.len() == 12 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
+    is_digest.then(|| text.to_owned()).ok_or(DigestError)
 }
 
 /// Why a text isn't a header.
@@ -76,8 +96,16 @@ fn header(text: &str) -> Result<(HeaderName, HeaderValue), HeaderError> {
 ///
 /// # Errors
 ///
-/// The configuration is wrong, or the input can't be read or isn't an env.
+/// The configuration is wrong, or the input can't be read or isn't an env; or the gateway that is
+/// asked doesn't answer.
 pub fn run(args: &ExplainArgs) -> anyhow::Result<()> {
+    if let Some(digest) = &args.nearest {
+        return nearest::run(digest, &args.admin, args.output);
+    }
+    if args.admin.is_given() {
+        let text = "--admin and --token-file go with --nearest: without it no gateway is asked";
+        return Err(UsageError(text.to_owned()).into());
+    }
     let config = Config::load(&Sources {
         file: args.config.clone(),
         variables: Variables::of_process(),

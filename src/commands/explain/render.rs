@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Backend, Explanation, Variable};
-use crate::commands::output::{Style, aligned};
+use crate::commands::output::{Style, aligned, shown};
 
 impl Explanation {
     pub(super) fn text(&self, style: Style) -> String {
@@ -155,16 +155,4 @@ impl Backend {
             }),
         }
     }
-}
-
-/// A name for a terminal: control characters escaped.
-fn shown(name: &str) -> String {
-    let escape = |c: char| {
-        if c.is_control() {
-            c.escape_default().to_string()
-        } else {
-            c.to_string()
-        }
-    };
-    name.chars().map(escape).collect()
 }

@@ -80,6 +80,7 @@ impl Setup {
         let mut gateway = Gateway {
             child,
             listen: Vec::new(),
+            admin: None,
             stdout,
             stderr,
             _directory: self.directory,
@@ -97,6 +98,7 @@ impl Setup {
             .filter_map(Json::text)
             .map(Address::parse)
             .collect();
+        gateway.admin = json.at("admin").and_then(Json::text).map(str::to_owned);
         assert!(
             !gateway.listen.is_empty(),
             "the ready file names no address: {line}"
@@ -110,6 +112,7 @@ impl Setup {
 pub(crate) struct Gateway {
     child: Child,
     listen: Vec<Address>,
+    admin: Option<String>,
     stdout: Captured,
     stderr: Captured,
     _directory: tempfile::TempDir,
@@ -137,6 +140,13 @@ impl Gateway {
     /// Wherever it listens.
     pub(crate) fn addresses(&self) -> &[Address] {
         &self.listen
+    }
+
+    /// Where its admin API is, as `--admin` takes it.
+    #[track_caller]
+    pub(crate) fn admin(&self) -> &str {
+        let admin = self.admin.as_deref();
+        admin.expect("the ready file names the admin API")
     }
 
     /// Makes one call on a connection of its own.

@@ -1,13 +1,22 @@
-//! Where clients come in.
+//! Where clients come in: bound sockets.
 
-use std::{fs, io, net::IpAddr, os::unix::fs::FileTypeExt, path::PathBuf};
+use std::{
+    fs, io,
+    net::IpAddr,
+    os::unix::fs::{FileTypeExt, PermissionsExt},
+    path::PathBuf,
+};
 
-use tokio::net::{TcpListener, TcpSocket, UnixListener};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixSocket, UnixStream};
 
 use super::ListenAddr;
+use crate::backend::Stream;
 
 /// Connections that the kernel keeps for a busy acceptor; it may cap this (`net.core.somaxconn`).
 const BACKLOG: u32 = 4096;
+
+/// Owner and group may connect to such a socket, whatever the umask says.
+const PRIVATE: u32 = 0o660;
 
 /// Why an address can't be listened at.
 #[derive(Debug, thiserror::Error)]
@@ -21,14 +30,14 @@ pub struct ListenError {
 
 /// A bound address.
 #[derive(Debug)]
-pub(super) enum Listener {
+pub(crate) enum Listener {
     Tcp(TcpListener),
     Unix(UnixListener, SocketFile),
 }
 
 /// A Unix socket's file, removed on drop.
 #[derive(Debug)]
-pub(super) struct SocketFile(PathBuf);
+pub(crate) struct SocketFile(PathBuf);
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
@@ -42,16 +51,36 @@ impl Drop for SocketFile {
 
 /// An accepted connection, on no runtime yet.
 #[derive(Debug)]
-pub(super) enum Accepted {
+pub(crate) enum Accepted {
     Tcp(std::net::TcpStream, IpAddr),
     Unix(std::os::unix::net::UnixStream),
 }
 
+impl Accepted {
+    /// Makes it a connection of the runtime that this is called on; with its peer's address.
+    pub(crate) fn register(self) -> io::Result<(Stream, Option<IpAddr>)> {
+        Ok(match self {
+            Self::Tcp(stream, peer) => (Stream::Tcp(TcpStream::from_std(stream)?), Some(peer)),
+            Self::Unix(stream) => (Stream::Unix(UnixStream::from_std(stream)?), None),
+        })
+    }
+}
+
 impl Listener {
-    pub(super) fn bind(address: &ListenAddr) -> Result<Self, ListenError> {
+    /// Binds an address; a Unix socket with the permissions that the umask leaves.
+    pub(crate) fn bind(address: &ListenAddr) -> Result<Self, ListenError> {
+        Self::bind_with(address, None)
+    }
+
+    /// The same, but to a Unix socket only its owner and group may connect.
+    pub(crate) fn bind_private(address: &ListenAddr) -> Result<Self, ListenError> {
+        Self::bind_with(address, Some(PRIVATE))
+    }
+
+    fn bind_with(address: &ListenAddr, mode: Option<u32>) -> Result<Self, ListenError> {
         let bound = match address {
             ListenAddr::Tcp(socket) => bind_tcp(*socket).map(Self::Tcp),
-            ListenAddr::Unix(path) => bind_unix(path.clone()),
+            ListenAddr::Unix(path) => bind_unix(path.clone(), mode),
         };
         bound.map_err(|error| ListenError {
             address: address.clone(),
@@ -61,14 +90,14 @@ impl Listener {
     }
 
     /// The address as it turned out, where port 0 took a free one.
-    pub(super) fn address(&self) -> io::Result<ListenAddr> {
+    pub(crate) fn address(&self) -> io::Result<ListenAddr> {
         match self {
             Self::Tcp(listener) => listener.local_addr().map(ListenAddr::Tcp),
             Self::Unix(_, file) => Ok(ListenAddr::Unix(file.0.clone())),
         }
     }
 
-    pub(super) async fn accept(&self) -> io::Result<Accepted> {
+    pub(crate) async fn accept(&self) -> io::Result<Accepted> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
@@ -96,7 +125,7 @@ fn bind_tcp(address: std::net::SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// A file that a killed run left behind is replaced; one that somebody listens at is not.
-fn bind_unix(path: PathBuf) -> io::Result<Listener> {
+fn bind_unix(path: PathBuf, mode: Option<u32>) -> io::Result<Listener> {
     if let Ok(metadata) = fs::symlink_metadata(&path) {
         if !metadata.file_type().is_socket() {
             return Err(io::ErrorKind::AlreadyExists.into());
@@ -108,8 +137,14 @@ fn bind_unix(path: PathBuf) -> io::Result<Listener> {
             _ => return Err(io::ErrorKind::AddrInUse.into()),
         }
     }
-    let listener = UnixListener::bind(&path)?;
-    Ok(Listener::Unix(listener, SocketFile(path)))
+    let socket = UnixSocket::new_stream()?;
+    socket.bind(&path)?;
+    let file = SocketFile(path);
+    // Nobody can connect before it listens.
+    if let Some(mode) = mode {
+        fs::set_permissions(&file.0, fs::Permissions::from_mode(mode))?;
+    }
+    Ok(Listener::Unix(socket.listen(BACKLOG)?, file))
 }
 
 fn fix(error: &io::Error) -> &'static str {
