@@ -7,7 +7,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use crate::backend::process::launch;
 use crate::commands::{
     self, ServeArgs, check_config::CheckConfigArgs, completions::CompletionsArgs,
-    explain::ExplainArgs, man::ManArgs, worker::WorkerArgs,
+    explain::ExplainArgs, man::ManArgs, reload::ReloadArgs, worker::WorkerArgs,
 };
 
 const EXIT_CODES: &str = "\
@@ -18,12 +18,13 @@ Exit codes:
 
 Examples:
   envgate serve                                        try it, with the sample worker
+  envgate serve -- python3 worker.py {port}            a process of this worker for each env
   envgate serve --upstream http://127.0.0.1:9001       before one worker
   envgate serve --config /etc/envgate/envgate.toml     as configured
   envgate check-config /etc/envgate/envgate.toml
   envgate explain game.env";
 
-/// An env-keyed gateway: reads the environment out of a legacy call, chooses the pool and worker
+/// An env-keyed gateway: reads the environment out of a legacy call, starts or chooses the worker
 /// for it, and speaks that worker's dialect.
 #[derive(Debug, Parser)]
 #[command(
@@ -46,6 +47,8 @@ enum Command {
     CheckConfig(CheckConfigArgs),
     /// Show what the gateway makes of an env, with its values masked.
     Explain(ExplainArgs),
+    /// Have a running gateway read its configuration anew.
+    Reload(ReloadArgs),
     /// Run the sample worker, a small game backend that speaks either dialect.
     Worker(WorkerArgs),
     /// Write the completions of a shell to stdout.
@@ -72,6 +75,7 @@ pub fn main() -> ExitCode {
         },
         Command::CheckConfig(args) => commands::check_config::run(&args),
         Command::Explain(args) => commands::explain::run(&args),
+        Command::Reload(args) => commands::reload::run(&args),
         Command::Worker(args) => commands::worker::run(&args),
         Command::Completions(args) => commands::completions::run(&args, Cli::command()),
         Command::Man(args) => commands::man::run(&args, Cli::command()),

@@ -7,6 +7,7 @@ pub mod completions;
 pub mod explain;
 pub mod launch;
 pub mod man;
+pub mod reload;
 pub mod serve;
 pub mod worker;
 
