@@ -107,7 +107,10 @@ fn workers_text(workers: &WorkersConfig) -> String {
         WorkersConfig::Upstream(upstream) => format!("at {}", urls(upstream).join(", ")),
         WorkersConfig::Process(process) => {
             let program = process.command.first().map_or("", String::as_str);
-            format!("a process of {program} for each env ({})", process.listen())
+            format!(
+                "a process of {program} for each env, reached by {}",
+                process.listen()
+            )
         }
     }
 }
@@ -118,18 +121,24 @@ fn urls(upstream: &UpstreamConfig) -> Vec<String> {
 
 fn json(file: &str, config: &Config) -> Value {
     let backend = |backend: &backend::Config| {
-        let (kind, workers) = match &backend.workers {
-            WorkersConfig::Upstream(upstream) => ("upstream", ("urls", json!(urls(upstream)))),
-            WorkersConfig::Process(process) => ("process", ("command", json!(*process.command))),
-        };
-        json!({
+        let mut shown = json!({
             "name": backend.name,
-            "kind": kind,
             "dialect": backend.dialect().name(),
             "framework": backend.framework.to_string(),
             "conditional": backend.when.is_some(),
-            workers.0: workers.1,
-        })
+        });
+        match &backend.workers {
+            WorkersConfig::Upstream(upstream) => {
+                shown["kind"] = "upstream".into();
+                shown["urls"] = json!(urls(upstream));
+            }
+            WorkersConfig::Process(process) => {
+                shown["kind"] = "process".into();
+                shown["command"] = json!(*process.command);
+                shown["listen"] = process.listen().to_string().into();
+            }
+        }
+        shown
     };
     let backends: Vec<Value> = config.backends.iter().map(backend).collect();
     json!({
