@@ -43,7 +43,7 @@ pub struct ReloadArgs {
 /// Why a process isn't sent the signal.
 #[derive(Debug, thiserror::Error)]
 enum RefusedError {
-    #[error("there is no process {0}")]
+    #[error("there is no process {0}, or /proc hides it")]
     NoProcess(i32),
     #[error("process {0} is no gateway: its command line isn't that of `envgate serve`")]
     NoGateway(i32),
