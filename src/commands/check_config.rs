@@ -121,24 +121,24 @@ fn urls(upstream: &UpstreamConfig) -> Vec<String> {
 
 fn json(file: &str, config: &Config) -> Value {
     let backend = |backend: &backend::Config| {
-        let mut shown = json!({
-            "name": backend.name,
-            "dialect": backend.dialect().name(),
-            "framework": backend.framework.to_string(),
-            "conditional": backend.when.is_some(),
-        });
+        let mut shown = serde_json::Map::new();
+        let mut show = |key: &str, value: Value| shown.insert(key.to_owned(), value);
+        show("name", json!(backend.name));
+        show("dialect", json!(backend.dialect().name()));
+        show("framework", json!(backend.framework.to_string()));
+        show("conditional", json!(backend.when.is_some()));
         match &backend.workers {
             WorkersConfig::Upstream(upstream) => {
-                shown["kind"] = "upstream".into();
-                shown["urls"] = json!(urls(upstream));
+                show("kind", json!("upstream"));
+                show("urls", json!(urls(upstream)));
             }
             WorkersConfig::Process(process) => {
-                shown["kind"] = "process".into();
-                shown["command"] = json!(*process.command);
-                shown["listen"] = process.listen().to_string().into();
+                show("kind", json!("process"));
+                show("command", json!(*process.command));
+                show("listen", json!(process.listen().to_string()));
             }
         }
-        shown
+        Value::Object(shown)
     };
     let backends: Vec<Value> = config.backends.iter().map(backend).collect();
     json!({

@@ -109,7 +109,6 @@ impl Supervisor {
     }
 
     /// Makes [`stop`](Self::stop), under way elsewhere, a kill.
-    #[must_use]
     pub fn killer(&self) -> impl Fn() + use<> {
         let phase = self.phase.clone();
         move || {
