@@ -7,7 +7,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 use crate::backend::process::launch;
 use crate::commands::{
     self, ServeArgs, check_config::CheckConfigArgs, completions::CompletionsArgs, drain::DrainArgs,
-    explain::ExplainArgs, instances::InstancesArgs, man::ManArgs, worker::WorkerArgs,
+    explain::ExplainArgs, instances::InstancesArgs, man::ManArgs, reload::ReloadArgs,
+    worker::WorkerArgs,
 };
 
 const EXIT_CODES: &str = "\
@@ -18,13 +19,14 @@ Exit codes:
 
 Examples:
   envgate serve                                        try it, with the sample worker
+  envgate serve -- python3 worker.py {port}            a process of this worker for each env
   envgate serve --upstream http://127.0.0.1:9001       before one worker
   envgate serve --config /etc/envgate/envgate.toml     as configured
   envgate check-config /etc/envgate/envgate.toml
   envgate explain game.env
   envgate instances                                    what a running gateway is up to";
 
-/// An env-keyed gateway: reads the environment out of a legacy call, chooses the pool and worker
+/// An env-keyed gateway: reads the environment out of a legacy call, starts or chooses the worker
 /// for it, and speaks that worker's dialect.
 #[derive(Debug, Parser)]
 #[command(
@@ -51,6 +53,8 @@ enum Command {
     Instances(InstancesArgs),
     /// Retire an instance's process: its calls are finished, the next one starts another.
     Drain(DrainArgs),
+    /// Have a running gateway read its configuration anew.
+    Reload(ReloadArgs),
     /// Run the sample worker, a small game backend that speaks either dialect.
     Worker(WorkerArgs),
     /// Write the completions of a shell to stdout.
@@ -79,6 +83,7 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => commands::explain::run(&args),
         Command::Instances(args) => commands::instances::run(&args),
         Command::Drain(args) => commands::drain::run(&args),
+        Command::Reload(args) => commands::reload::run(&args),
         Command::Worker(args) => commands::worker::run(&args),
         Command::Completions(args) => commands::completions::run(&args, Cli::command()),
         Command::Man(args) => commands::man::run(&args, Cli::command()),

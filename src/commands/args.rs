@@ -24,6 +24,7 @@ WORKER_GRACEFUL_SHUTDOWN_SECONDS, WORKER_ENVIRONMENT_ID, WORKER_BACKEND_ID), the
 Examples:
   envgate serve
   envgate serve -- python3 worker.py {port}
+  envgate serve --framework 0.10.2 -- /opt/game/worker --listen {socket}
   envgate serve --listen 0.0.0.0:8080 --upstream http://10.0.0.11:8080 --dialect legacy
   envgate serve --config envgate.toml --set gateway.access_log=off
   envgate serve --config envgate.toml --set backend.0.balance=least_requests";
@@ -39,7 +40,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "ADDR")]
     pub listen: Vec<String>,
     /// A member of the backend "default": `http://host:port` or unix:/path. Repeatable. Without any,
-    /// without a command and without a configured backend, the sample worker runs.
+    /// without a command and without a configured backend, processes of the sample worker serve.
     #[arg(long, value_name = "URL")]
     pub upstream: Vec<String>,
     /// The framework inside the workers, like 0.12.0.
@@ -54,9 +55,10 @@ pub struct ServeArgs {
     /// Overrides any key of the file; the value is TOML, or text where it is none. Repeatable.
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
-    /// Runs this as a worker, one process for each env, instead of a backend that the file defines.
-    /// `{port}` or `{socket}` in it stands for where it is to listen; without either it is given a
-    /// listening socket as descriptor 3, as systemd does.
+    /// Behind `--`: a worker and its arguments, of which the gateway runs one process for each env,
+    /// as the backend "default". `{port}` or `{socket}` in it stands for where it is to listen;
+    /// without either it is given a listening socket as descriptor 3, as systemd does. Not together
+    /// with --upstream or with backends of a file.
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<String>,
     /// A file to write once connections are accepted: the bound addresses, as one line of JSON.

@@ -120,7 +120,10 @@ fn workers_text(workers: &WorkersConfig) -> String {
         WorkersConfig::Upstream(upstream) => format!("at {}", urls(upstream).join(", ")),
         WorkersConfig::Process(process) => {
             let program = process.command.first().map_or("", String::as_str);
-            format!("a process of {program} for each env ({})", process.listen())
+            format!(
+                "a process of {program} for each env, reached by {}",
+                process.listen()
+            )
         }
     }
 }
@@ -131,18 +134,24 @@ fn urls(upstream: &UpstreamConfig) -> Vec<String> {
 
 fn json(file: &str, config: &Config) -> Value {
     let backend = |backend: &backend::Config| {
-        let (kind, workers) = match &backend.workers {
-            WorkersConfig::Upstream(upstream) => ("upstream", ("urls", json!(urls(upstream)))),
-            WorkersConfig::Process(process) => ("process", ("command", json!(*process.command))),
-        };
-        json!({
-            "name": backend.name,
-            "kind": kind,
-            "dialect": backend.dialect().name(),
-            "framework": backend.framework.to_string(),
-            "conditional": backend.when.is_some(),
-            workers.0: workers.1,
-        })
+        let mut shown = serde_json::Map::new();
+        let mut show = |key: &str, value: Value| shown.insert(key.to_owned(), value);
+        show("name", json!(backend.name));
+        show("dialect", json!(backend.dialect().name()));
+        show("framework", json!(backend.framework.to_string()));
+        show("conditional", json!(backend.when.is_some()));
+        match &backend.workers {
+            WorkersConfig::Upstream(upstream) => {
+                show("kind", json!("upstream"));
+                show("urls", json!(urls(upstream)));
+            }
+            WorkersConfig::Process(process) => {
+                show("kind", json!("process"));
+                show("command", json!(*process.command));
+                show("listen", json!(process.listen().to_string()));
+            }
+        }
+        Value::Object(shown)
     };
     let backends: Vec<Value> = config.backends.iter().map(backend).collect();
     json!({

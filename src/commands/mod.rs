@@ -9,6 +9,7 @@ pub mod explain;
 pub mod instances;
 pub mod launch;
 pub mod man;
+pub mod reload;
 pub mod serve;
 pub mod worker;
 

@@ -77,12 +77,15 @@ fn full_config() -> String {
     lines.collect::<Vec<_>>().join("\n") + "\n"
 }
 
-/// Every key of a configuration with its value; what is in a `when` is the user's to name.
+/// Every key of a configuration with its value; what is in a `when` and in a backend's `env` is the
+/// user's to name.
 fn keys(config: &str) -> BTreeMap<String, toml::Value> {
     fn add(keys: &mut BTreeMap<String, toml::Value>, path: &str, value: &toml::Value) {
         let below = |key: &str| format!("{path}.{key}");
         match value {
-            toml::Value::Table(table) if !path.starts_with("backend.when.") => {
+            toml::Value::Table(table)
+                if !path.starts_with("backend.when.") && path != "backend.env" =>
+            {
                 if path == "backend.when" {
                     keys.insert(path.to_owned(), value.clone());
                 }
@@ -170,7 +173,16 @@ fn keys_that_the_readme_mentions_exist() {
         let parts: Vec<_> = text.split('.').collect();
         let is_name = |c: char| c.is_ascii_lowercase() || c == '_' || c == '.';
         parts.len() > 1
-            && ["gateway", "env", "admission", "admin", "log", "backend"].contains(&parts[0])
+            && [
+                "gateway",
+                "env",
+                "admission",
+                "admin",
+                "instances",
+                "log",
+                "backend",
+            ]
+            .contains(&parts[0])
             && text.chars().all(is_name)
     };
     let mentioned: BTreeSet<_> = readme.split('`').filter(is_key).collect();
@@ -194,12 +206,23 @@ fn the_error_table_is_the_programs() {
 #[test]
 fn the_names_of_metrics_exist_and_all_are_documented() {
     let far = Backend::start(vec![vec![ok("1")]]);
-    let gateway = Gateway::before(&[&far.url()], "");
-    gateway.call(&Call::legacy("A=1\n")).assert_returned("1");
-    let live = eventually("the members are counted", || {
-        let text = gateway.get("/metrics").text();
-        text.contains("envgate_members{").then_some(text)
-    });
+    // Before members; and a worker that ends in the middle of its call.
+    let gateways = [
+        (Gateway::before(&[&far.url()], ""), ["envgate_members{"; 2]),
+        (
+            Gateway::start(""),
+            ["envgate_instances{", "envgate_instance_exits_total{"],
+        ),
+    ];
+    let mut live = String::new();
+    for (gateway, late) in &gateways {
+        let call = Call::legacy("A=1\n").facet("ProcessFacet").method("Exit");
+        gateway.call(&call.arguments("[0]"));
+        live += &eventually("what is counted later is there", || {
+            let text = gateway.get("/metrics").text();
+            late.iter().all(|name| text.contains(name)).then_some(text)
+        });
+    }
     let live = metric_names(&live);
     let parts = ["_bucket", "_sum", "_count"];
     let of_histogram = |name: &&str| parts.iter().any(|part| name.ends_with(part));

@@ -27,6 +27,8 @@ mod operations;
 #[cfg(test)]
 mod process;
 #[cfg(test)]
+mod reload;
+#[cfg(test)]
 mod watchdog;
 #[cfg(test)]
 mod wire;

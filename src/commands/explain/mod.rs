@@ -26,8 +26,9 @@ use super::{
     output::{Style, UsageError, print},
 };
 use crate::{
+    backend::{self, WorkersConfig},
     config::{Config, Sources, Variables},
-    env::{DigestKey, EnvDigest, EnvString, Line, Reserved, WorkerSettings},
+    env::{DigestKey, EnvDigest, EnvString, Glob, Line, Reserved, WorkerSettings},
     facet::legacy::{self, EnvField},
     instances::CallLimits,
 };
@@ -189,6 +190,7 @@ enum Backend {
     Nobody,
     Named {
         name: String,
+        kind: &'static str,
         dialect: &'static str,
         framework: String,
     },
@@ -209,7 +211,11 @@ impl Explanation {
                 Line::Blank => {}
             }
         }
-        let reserved = Reserved::new(config.env.reserved.iter().cloned());
+        let backend = config
+            .backends
+            .iter()
+            .find(|backend| backend.takes(Some(&env), headers));
+        let reserved = reserved(config, backend);
         let unrepresentable = EnvString::write(&env).unrepresentable;
         let variables = env.iter().map(|(name, value)| {
             let name = String::from_utf8_lossy(name);
@@ -220,13 +226,8 @@ impl Explanation {
                 name: name.into_owned(),
             }
         });
-        let backend = config
-            .backends
-            .iter()
-            .find(|backend| backend.takes(Some(&env), headers));
-        let framework = backend.map_or(&config.sample.framework, |backend| &backend.framework);
         let limits = WorkerSettings::read(&env)
-            .map(|settings| config.admission.limits(framework, &settings))
+            .map(|settings| limits(config, backend, &settings))
             .map_err(|error| error.to_string());
         Ok(Self {
             call,
@@ -243,6 +244,10 @@ impl Explanation {
                 None => Backend::Nobody,
                 Some(backend) => Backend::Named {
                     name: backend.name.clone(),
+                    kind: match &backend.workers {
+                        WorkersConfig::Upstream(_) => "upstream",
+                        WorkersConfig::Process(_) => "process",
+                    },
                     dialect: backend.dialect().name(),
                     framework: backend.framework.to_string(),
                 },
@@ -257,6 +262,35 @@ impl Explanation {
             .iter()
             .filter(|variable| variable.lines.len() > 1);
         doubled.map(|variable| variable.name.as_str()).collect()
+    }
+}
+
+/// The names that the env can't set: the built-in ones, the configured ones, and those of the
+/// backend's own variables (CONTRACT 6).
+fn reserved(config: &Config, backend: Option<&backend::Config>) -> Reserved {
+    let own = backend.and_then(|backend| match &backend.workers {
+        WorkersConfig::Process(process) => Some(&process.env),
+        WorkersConfig::Upstream(_) => None,
+    });
+    let own = own.into_iter().flat_map(|own| own.iter());
+    let own = own.map(|(name, _)| Glob::new(name));
+    Reserved::new(config.env.reserved.iter().cloned().chain(own))
+}
+
+/// How many calls the env may have under way. A process of a framework that runs one call at a time
+/// gets no more, whatever the env says (CONTRACT 5).
+fn limits(
+    config: &Config,
+    backend: Option<&backend::Config>,
+    settings: &WorkerSettings,
+) -> CallLimits {
+    let framework = backend.map_or(&config.sample.framework, |backend| &backend.framework);
+    let limits = config.admission.limits(framework, settings);
+    let is_process =
+        backend.is_none_or(|backend| matches!(backend.workers, WorkersConfig::Process(_)));
+    match is_process && framework.one_call_at_a_time() {
+        true => limits.one_at_a_time(),
+        false => limits,
     }
 }
 

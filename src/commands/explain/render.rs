@@ -11,7 +11,11 @@ impl Explanation {
         if !self.variables.is_empty() {
             text.push('\n');
             let mut rows = vec![["NAME", "VALUE", "LINE", ""].map(str::to_owned)];
-            rows.extend(self.variables.iter().map(|variable| variable.row(style)));
+            rows.extend(
+                self.variables
+                    .iter()
+                    .map(|variable| variable.row(style, self.backend.is_process())),
+            );
             let table = aligned(&rows);
             let (head, body) = table.split_once('\n').unwrap_or_default();
             text.push_str(&format!("{}\n{body}", style.bold(head)));
@@ -101,11 +105,14 @@ impl Variable {
         if self.is_empty { "empty" } else { "set" }
     }
 
-    fn row(&self, style: Style) -> [String; 4] {
+    fn row(&self, style: Style, for_process: bool) -> [String; 4] {
         let lines: Vec<String> = self.lines.iter().map(usize::to_string).collect();
         let mut notes = Vec::new();
         if self.is_reserved {
-            notes.push(style.warning("reserved: kept from processes, not from upstream workers"));
+            notes.push(style.warning(match for_process {
+                true => "reserved: the process doesn't get it",
+                false => "reserved: kept from processes, not from upstream workers",
+            }));
         }
         if self.lines.len() > 1 {
             notes.push("the last counts".to_owned());
@@ -130,15 +137,25 @@ impl Variable {
 }
 
 impl Backend {
+    /// Whether the env becomes the variables of a process.
+    fn is_process(&self) -> bool {
+        match self {
+            Self::Sample => true,
+            Self::Nobody => false,
+            Self::Named { kind, .. } => *kind == "process",
+        }
+    }
+
     fn text(&self, style: Style) -> String {
         match self {
-            Self::Sample => "the sample worker: no backend is configured".to_owned(),
+            Self::Sample => "a process of the sample worker: no backend is configured".to_owned(),
             Self::Nobody => style.warning("none takes it (4004)"),
             Self::Named {
                 name,
+                kind,
                 dialect,
                 framework,
-            } => format!("{name} ({dialect}, framework {framework})"),
+            } => format!("{name} ({kind}, {dialect}, framework {framework})"),
         }
     }
 
@@ -148,10 +165,11 @@ impl Backend {
             Self::Nobody => Value::Null,
             Self::Named {
                 name,
+                kind,
                 dialect,
                 framework,
             } => json!({
-                "kind": "upstream", "name": name, "dialect": dialect, "framework": framework,
+                "kind": kind, "name": name, "dialect": dialect, "framework": framework,
             }),
         }
     }

@@ -11,17 +11,23 @@ const CONFIG: &str = "[env]\nreserved = [\"MY_*\"]\ndigest_key_file = \"KEY\"\n\
     when = { env = { ENV_TYPE = \"prod*\" }, header = { X-Region = \"eu\" } }\n\
     [[backend]]\nname = \"dev\"\nurls = [\"http://h:2\"]\nwhen = { env = { ENV_TYPE = \"dev*\" } }\n";
 
-fn config() -> Config {
+/// What a file says.
+fn load(text: &str) -> Config {
     let directory = tempfile::tempdir().unwrap();
-    let key = directory.path().join("digest.key");
-    std::fs::write(&key, [7; 32]).unwrap();
     let file = directory.path().join("envgate.toml");
-    std::fs::write(&file, CONFIG.replace("KEY", key.to_str().unwrap())).unwrap();
+    std::fs::write(&file, text).unwrap();
     Config::load(&Sources {
         file: Some(file),
         ..Sources::default()
     })
     .unwrap()
+}
+
+fn config() -> Config {
+    let directory = tempfile::tempdir().unwrap();
+    let key = directory.path().join("digest.key");
+    std::fs::write(&key, [7; 32]).unwrap();
+    load(&CONFIG.replace("KEY", key.to_str().unwrap()))
 }
 
 fn shared_key() -> Key {
@@ -43,7 +49,7 @@ fn an_env_is_shown_without_its_values() {
     assert_snapshot!(text, @r"
     env          6 variables, 1 of them on several lines
     digest       bcbba77021a5 (as the gateway shows it)
-    backend      eu (legacy, framework 0.10.2)
+    backend      eu (upstream, legacy, framework 0.10.2)
     concurrency  4
     queue        30
 
@@ -64,6 +70,40 @@ fn an_env_is_shown_without_its_values() {
         assert!(!shown.contains("canary"), "{shown}");
         assert!(!shown.contains("production"), "{shown}");
     }
+}
+
+#[test]
+fn at_a_process_backend_its_own_variables_are_reserved_too() {
+    let config = load(
+        "[[backend]]\nname = \"own\"\ncommand = [\"w\"]\nframework = \"0.11.0\"\n\
+         env = { MINE = \"canary\" }\nwhen = { env = { KIND = \"own\" } }\n\
+         [[backend]]\nname = \"rest\"\nurls = [\"http://h:1\"]\nframework = \"0.11.0\"\n",
+    );
+    let env = "MINE=1\nMINES=1\nPATH=/x\nWORKER_REQUEST_CONCURRENCY=4\n";
+    let own = explain(&config, &[], &format!("{env}KIND=own\n")).unwrap();
+    let text = own.text(Style::PLAIN);
+    assert_snapshot!(text.split_at(text.find("backend").unwrap()).1, @r"
+    backend      own (process, modern, framework 0.11.0)
+    concurrency  1
+    queue        30
+
+    NAME                        VALUE  LINE
+    KIND                        set    5
+    MINE                        set    1     reserved: the process doesn't get it
+    MINES                       set    2
+    PATH                        set    3     reserved: the process doesn't get it
+    WORKER_REQUEST_CONCURRENCY  set    4
+    ");
+    assert!(!text.contains("canary"), "{text}");
+    let elsewhere = explain(&config, &[], env).unwrap();
+    let reserved: Vec<_> = elsewhere
+        .variables
+        .iter()
+        .filter(|variable| variable.is_reserved)
+        .map(|variable| variable.name.as_str())
+        .collect();
+    assert_eq!(reserved, ["PATH"]);
+    assert_eq!(elsewhere.limits.unwrap().concurrency.get(), 4);
 }
 
 #[test]
