@@ -100,6 +100,13 @@ pub(super) fn table_full(error: TableFull) -> Failure {
     )
 }
 
+/// Before anything is started: nothing would come of it.
+pub(super) fn no_code() -> Failure {
+    let message = "the backend's workers are started with the code that \
+                   X-Unisave-Initialization-Recipe-Url names, and the call names none";
+    Failure::new(ErrorNumber::MissingRecipe, message)
+}
+
 pub(super) fn not_started(refused: StartRefused) -> Failure {
     let retry_after = match &refused {
         StartRefused::Failed { retry_after, .. } => Some(*retry_after),
@@ -138,8 +145,17 @@ pub(super) fn not_started(refused: StartRefused) -> Failure {
 
 fn not_startable(error: &StartError) -> (ErrorNumber, std::borrow::Cow<'static, str>) {
     let number = match error {
+        StartError::NoRev => ErrorNumber::MissingRecipe,
+        StartError::Env(_) | StartError::TooLarge { .. } => ErrorNumber::InvalidEnv,
+        StartError::NoUser | StartError::NoDescriptors(_) | StartError::NoProcesses(_) => {
+            ErrorNumber::Overloaded
+        }
         StartError::TimedOut { .. } => ErrorNumber::StartTimeout,
-        _ => ErrorNumber::StartFailed,
+        StartError::Place(_)
+        | StartError::Spawn(_)
+        | StartError::Launch(_)
+        | StartError::Exited { .. }
+        | StartError::WrongEnv => ErrorNumber::StartFailed,
     };
     (
         number,
