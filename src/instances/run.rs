@@ -43,6 +43,7 @@ pub struct Running {
     /// When it was ready.
     pub ready_at: Instant,
     stopping: AtomicBool,
+    unreachable: AtomicBool,
     stop: Notify,
     time_outs: AtomicU32,
     rss: AtomicU64,
@@ -55,6 +56,7 @@ impl Running {
             pid,
             ready_at: Instant::now(),
             stopping: AtomicBool::new(false),
+            unreachable: AtomicBool::new(false),
             stop: Notify::new(),
             time_outs: AtomicU32::new(0),
             rss: AtomicU64::new(0),
@@ -72,6 +74,11 @@ impl Running {
         while !self.stopping.load(Relaxed) {
             self.stop.notified().await;
         }
+    }
+
+    /// Whether a call found nobody at its address.
+    pub(super) fn is_unreachable(&self) -> bool {
+        self.unreachable.load(Relaxed)
     }
 
     /// A call got an answer.
@@ -161,6 +168,7 @@ impl RunLease {
         self.table.change(|slots| {
             slots.exited(&self.instance, self.run, error, Instant::now());
         });
+        self.running.unreachable.store(true, Relaxed);
         self.running.stop();
     }
 }

@@ -6,6 +6,7 @@
 
 use std::{
     io,
+    process::ExitStatus,
     sync::Arc,
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -15,7 +16,7 @@ use http::HeaderValue;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
-    time::{MissedTickBehavior, interval},
+    time::{MissedTickBehavior, interval, timeout},
 };
 
 use super::{Config, HotEnv, Instance, RunError, Running, Table, slots::RunId, table::StartOrder};
@@ -28,6 +29,10 @@ use crate::{
 
 /// How often the table is looked through for what is idle or old.
 const TICK: Duration = Duration::from_secs(1);
+
+/// How long the exit of a process at whose address nobody listens any more is waited for: it closes
+/// its sockets on its way out.
+const EXIT_PATIENCE: Duration = Duration::from_millis(100);
 
 /// How far the end has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
@@ -305,26 +310,24 @@ impl Watcher {
         loop {
             tokio::select! {
                 status = process.exited() => {
-                    let error = Arc::new(RunError::Exited(status.to_string()));
-                    let exits = &self.metrics.instances.exits_total;
-                    exits.with_label_values(&[backend.name()]).inc();
-                    tracing::warn!(
-                        backend = backend.name(),
-                        generation = run.generation,
-                        pid = running.pid,
-                        "an instance ended by itself: {status}"
-                    );
-                    self.table
-                        .change(|slots| slots.exited(instance, run, error, Instant::now()));
+                    self.note_exit(instance, run, backend, status);
                     break;
                 }
-                () = running.stopped() => break,
+                () = running.stopped() => {
+                    // A call may learn of the end by being refused, before the kernel tells here.
+                    if running.is_unreachable()
+                        && let Ok(status) = timeout(EXIT_PATIENCE, process.exited()).await
+                    {
+                        self.note_exit(instance, run, backend, status);
+                    }
+                    break;
+                }
                 () = reached(&mut self.phase, Phase::Stopping) => break,
                 _ = tick.tick() => {
                     if let Some(reason) = self.look(&running, backend, &process, &mut asked).await {
                         tracing::info!(
                             backend = backend.name(),
-                                generation = run.generation,
+                            generation = run.generation,
                             pid = running.pid,
                             reason,
                             "an instance is replaced"
@@ -343,6 +346,25 @@ impl Watcher {
             () = reached(&mut phase, Phase::Killing) => {}
         }
         below
+    }
+
+    fn note_exit(
+        &self,
+        instance: &Arc<Instance>,
+        run: RunId,
+        backend: &ProcessBackend,
+        status: ExitStatus,
+    ) {
+        let exits = &self.metrics.instances.exits_total;
+        exits.with_label_values(&[backend.name()]).inc();
+        tracing::warn!(
+            backend = backend.name(),
+            generation = run.generation,
+            "an instance ended by itself: {status}"
+        );
+        let error = Arc::new(RunError::Exited(status.to_string()));
+        self.table
+            .change(|slots| slots.exited(instance, run, error, Instant::now()));
     }
 
     /// Why a process should be replaced, where it should.

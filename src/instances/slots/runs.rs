@@ -311,6 +311,13 @@ impl<H: Clone, W, E: Clone> Slots<H, W, E> {
     ) {
         if let Some((_, draining)) = self.draining.get_mut(&run) {
             draining.exited = true;
+            // Where a call was refused first, this says more of the same end.
+            if let Some(entry) = self.entry(instance).filter(|entry| entry.run() == run) {
+                if let Slot::Failed { error: known, .. } = &mut entry.slot {
+                    known.clone_from(&error);
+                }
+                entry.last_error = Some(error);
+            }
             return;
         }
         let Some(entry) = self.entry(instance).filter(|entry| entry.run() == run) else {
