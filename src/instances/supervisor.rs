@@ -180,6 +180,7 @@ async fn supervise(mut watcher: Watcher, mut ordered: mpsc::UnboundedReceiver<St
     watcher.count();
     if orphaned {
         // Nobody would look after what the gateway starts from here on.
+        crate::telemetry::close_log();
         std::process::exit(1);
     }
 }
