@@ -89,12 +89,13 @@ impl<H: Clone, W, E: Clone> Slots<H, W, E> {
         }
         self.next_generation += 1;
         let generation = self.next_generation;
+        let retired = self.gone.contains(&instance.key().backend);
         if let Some(entry) = self.entry(instance) {
             entry.generation = generation;
             entry.slot = Slot::Starting(Starting {
                 waiting: BTreeMap::new(),
                 bytes: 0,
-                retired: false,
+                retired,
             });
         }
         self.queue.push_back(Arc::clone(instance));
@@ -374,8 +375,10 @@ impl<H: Clone, W, E: Clone> Slots<H, W, E> {
         }
     }
 
-    /// Retires every run of a backend.
+    /// Retires every run of a backend; what is started for it from now on serves those who wait
+    /// for it and no one else.
     pub(in crate::instances) fn retire_backend(&mut self, backend: u64) {
+        self.gone.insert(backend);
         let of_backend = self.by_key.iter().filter(|(key, _)| key.backend == backend);
         let runs = of_backend.map(|(_, entry)| (Arc::clone(&entry.instance), entry.run()));
         let runs: Vec<_> = runs.collect();
