@@ -138,25 +138,29 @@ impl<'a> Destination<'a> {
         loop {
             let running = Arc::clone(run.running());
             record.member = Some(Arc::clone(running.endpoint.name()));
-            let error = match backend::send_to(pool, &running.endpoint, request, deadline).await {
-                Ok(sent) => {
-                    run.served();
-                    return Ok(sent);
-                }
-                Err(Undelivered::Failed(error)) => {
-                    if matches!(error, SendError::TimedOut) {
-                        running.timed_out();
+            let mut error = None;
+            if running.lives().await {
+                match backend::send_to(pool, &running.endpoint, request, deadline).await {
+                    Ok(sent) => {
+                        run.served();
+                        return Ok(sent);
                     }
-                    return Err(error::not_sent(error));
+                    Err(Undelivered::Failed(error)) => {
+                        match error {
+                            SendError::TimedOut => running.timed_out(),
+                            SendError::NoAnswer(_) | SendError::BadAnswer(_, Some(_)) => {
+                                running.broke_off();
+                            }
+                            _ => {}
+                        }
+                        return Err(error::not_sent(error));
+                    }
+                    Err(Undelivered::Unsent {
+                        request: unsent,
+                        error: why,
+                    }) => (request, error) = (*unsent, why),
                 }
-                Err(Undelivered::Unsent {
-                    request: unsent,
-                    error,
-                }) => {
-                    request = *unsent;
-                    error
-                }
-            };
+            }
             if error
                 .as_ref()
                 .is_some_and(|error| error.kind() == ErrorKind::TimedOut)
@@ -198,7 +202,13 @@ impl<'a> Destination<'a> {
         request.headers_mut().insert(header::CONTENT_TYPE, json);
         let sent = self.send(lease, request, deadline, record).await?;
         let Answer { head, body } = sent.answer;
-        self.whole(head, body, deadline, (held, record)).await
+        let whole = self.whole(head, body, deadline, (held, record)).await;
+        if let (Err(failure), Some(run)) = (&whole, &lease.run)
+            && failure.error.number() == ErrorNumber::InvalidAnswer
+        {
+            run.running().broke_off();
+        }
+        whole
     }
 
     /// Waits for the rest of an answer.

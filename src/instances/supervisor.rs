@@ -312,6 +312,7 @@ impl Watcher {
             tokio::select! {
                 status = process.exited() => {
                     self.note_exit(instance, run, backend, status);
+                        running.note_end();
                     break;
                 }
                 () = running.stopped() => {
@@ -320,6 +321,7 @@ impl Watcher {
                         && let Ok(status) = timeout(EXIT_PATIENCE, process.exited()).await
                     {
                         self.note_exit(instance, run, backend, status);
+                        running.note_end();
                     }
                     break;
                 }
