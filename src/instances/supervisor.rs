@@ -19,7 +19,10 @@ use tokio::{
     time::{MissedTickBehavior, interval, timeout},
 };
 
-use super::{Config, HotEnv, Instance, RunError, Running, Table, slots::RunId, table::StartOrder};
+use super::{
+    Config, HotEnv, Instance, RunError, Running, Table, nonce::nonce, slots::RunId,
+    table::StartOrder,
+};
 use crate::{
     backend::Endpoint,
     backend::process::custody::{Process as Descendant, Ward},
@@ -114,7 +117,6 @@ impl Supervisor {
     }
 
     /// Makes [`stop`](Self::stop), under way elsewhere, a kill.
-    #[must_use]
     pub fn killer(&self) -> impl Fn() + use<> {
         let phase = self.phase.clone();
         move || {
@@ -196,17 +198,6 @@ fn report(ended: Option<Result<(), tokio::task::JoinError>>) {
     if let Some(Err(error)) = ended {
         tracing::error!(%error, "an instance's task failed; this is a fault of the program");
     }
-}
-
-/// A fresh nonce: 64 hex digits.
-fn nonce() -> String {
-    let mut bytes = [0; 32];
-    // The kernel always has random bytes once it is up; half as good would still be unknown.
-    if let Err(error) = getrandom::fill(&mut bytes) {
-        tracing::error!(%error, "the system gives no random bytes");
-        fastrand::fill(&mut bytes);
-    }
-    blake3::Hash::from_bytes(bytes).to_hex().to_string()
 }
 
 /// Ready once the end has come so far.
