@@ -17,6 +17,8 @@ mod faults;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
+mod instances;
+#[cfg(test)]
 mod layers;
 #[cfg(test)]
 mod operations;
