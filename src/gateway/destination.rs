@@ -1,9 +1,13 @@
 //! Where a call goes: its backend and instance, the place it waits for there, and one exchange.
 
-use std::{io::ErrorKind, sync::Arc, time::Instant};
+use std::{
+    io::{self, ErrorKind},
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header, response};
-use tokio::time::timeout_at;
+use tokio::time::{sleep, timeout_at};
 
 use super::{
     budget::Held,
@@ -18,6 +22,9 @@ use crate::{
     facet::{ErrorNumber, Pieces},
     instances::{HotEnv, Instance, Lease, RunLease},
 };
+
+/// How long a process whose queue of connections is full is left alone: it is busy, not gone.
+const BUSY_PAUSE: Duration = Duration::from_millis(5);
 
 /// A backend that takes a call, and the instance that serves its env there.
 pub(super) struct Destination<'a> {
@@ -161,12 +168,16 @@ impl<'a> Destination<'a> {
                     }) => (request, error) = (*unsent, why),
                 }
             }
-            if error
-                .as_ref()
-                .is_some_and(|error| error.kind() == ErrorKind::TimedOut)
-            {
-                running.timed_out();
-                return Err(error::not_sent(SendError::TimedOut));
+            match error.as_ref().map(io::Error::kind) {
+                Some(ErrorKind::WouldBlock) if Instant::now() + BUSY_PAUSE < deadline => {
+                    sleep(BUSY_PAUSE).await;
+                    continue;
+                }
+                Some(ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                    running.timed_out();
+                    return Err(error::not_sent(SendError::TimedOut));
+                }
+                _ => {}
             }
             run.unreachable();
             if is_second {
