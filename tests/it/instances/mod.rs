@@ -171,6 +171,7 @@ impl Bench {
                 });
             }
             let _over = Over(&over);
+            eventually("the load has begun", || seen.has_some().then_some(()));
             done(&seen);
         });
         seen.0.into_inner().expect("nobody panics here")
@@ -247,6 +248,10 @@ impl Files {
 struct Seen(Mutex<BTreeSet<u32>>);
 
 impl Seen {
+    fn has_some(&self) -> bool {
+        !self.0.lock().expect("nobody panics here").is_empty()
+    }
+
     fn has_other_than(&self, pid: u32) -> bool {
         let seen = self.0.lock().expect("nobody panics here");
         seen.iter().any(|other| *other != pid)
