@@ -122,6 +122,8 @@ fn tell_start(config: &Config, is_sample: bool) {
 
 async fn serve(config: Config, custody: Option<Custody>, args: &ServeArgs) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::new(&config.labels).context("can't register the metrics")?);
+    let _log = telemetry::write_behind(metrics.log_dropped_total.clone())
+        .context("can't start the log's thread")?;
     let has_custody = custody.is_some();
     let setup = Setup {
         routes: routes(&config),

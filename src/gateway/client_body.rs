@@ -35,7 +35,7 @@ pub(super) struct Streamed {
     body: AnswerBody,
     deadline: Pin<Box<Sleep>>,
     /// The call runs until its answer has passed.
-    _lease: Lease,
+    lease: Lease,
 }
 
 impl Streamed {
@@ -43,7 +43,7 @@ impl Streamed {
         Self {
             body,
             deadline: Box::pin(sleep_until(deadline.into())),
-            _lease: lease,
+            lease,
         }
     }
 
@@ -58,7 +58,12 @@ impl Streamed {
         while let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
             let data = match frame {
                 Some(Ok(frame)) => frame.into_data(),
-                Some(Err(error)) => return Poll::Ready(Some(Err(StreamError::CutShort(error)))),
+                Some(Err(error)) => {
+                    if let Some(run) = &self.lease.run {
+                        run.running().broke_off();
+                    }
+                    return Poll::Ready(Some(Err(StreamError::CutShort(error))));
+                }
                 None => return Poll::Ready(None),
             };
             // Trailers belong to the hop, as the `Trailer` header that announces them does.

@@ -1,9 +1,13 @@
 //! Where a call goes: its backend and instance, the place it waits for there, and one exchange.
 
-use std::{io::ErrorKind, sync::Arc, time::Instant};
+use std::{
+    io::{self, ErrorKind},
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header, response};
-use tokio::time::timeout_at;
+use tokio::time::{sleep, timeout_at};
 
 use super::{
     budget::Held,
@@ -18,6 +22,9 @@ use crate::{
     facet::{ErrorNumber, Pieces},
     instances::{HotEnv, Instance, Lease, RunLease},
 };
+
+/// How long a process whose queue of connections is full is left alone: it is busy, not gone.
+const BUSY_PAUSE: Duration = Duration::from_millis(5);
 
 /// A backend that takes a call, and the instance that serves its env there.
 pub(super) struct Destination<'a> {
@@ -138,31 +145,39 @@ impl<'a> Destination<'a> {
         loop {
             let running = Arc::clone(run.running());
             record.member = Some(Arc::clone(running.endpoint.name()));
-            let error = match backend::send_to(pool, &running.endpoint, request, deadline).await {
-                Ok(sent) => {
-                    run.served();
-                    return Ok(sent);
-                }
-                Err(Undelivered::Failed(error)) => {
-                    if matches!(error, SendError::TimedOut) {
-                        running.timed_out();
+            let mut error = None;
+            if running.lives().await {
+                match backend::send_to(pool, &running.endpoint, request, deadline).await {
+                    Ok(sent) => {
+                        run.served();
+                        return Ok(sent);
                     }
-                    return Err(error::not_sent(error));
+                    Err(Undelivered::Failed(error)) => {
+                        match error {
+                            SendError::TimedOut => running.timed_out(),
+                            SendError::NoAnswer(_) | SendError::BadAnswer(_, Some(_)) => {
+                                running.broke_off();
+                            }
+                            _ => {}
+                        }
+                        return Err(error::not_sent(error));
+                    }
+                    Err(Undelivered::Unsent {
+                        request: unsent,
+                        error: why,
+                    }) => (request, error) = (*unsent, why),
                 }
-                Err(Undelivered::Unsent {
-                    request: unsent,
-                    error,
-                }) => {
-                    request = *unsent;
-                    error
+            }
+            match error.as_ref().map(io::Error::kind) {
+                Some(ErrorKind::WouldBlock) if Instant::now() + BUSY_PAUSE < deadline => {
+                    sleep(BUSY_PAUSE).await;
+                    continue;
                 }
-            };
-            if error
-                .as_ref()
-                .is_some_and(|error| error.kind() == ErrorKind::TimedOut)
-            {
-                running.timed_out();
-                return Err(error::not_sent(SendError::TimedOut));
+                Some(ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                    running.timed_out();
+                    return Err(error::not_sent(SendError::TimedOut));
+                }
+                _ => {}
             }
             run.unreachable();
             if is_second {
@@ -198,7 +213,13 @@ impl<'a> Destination<'a> {
         request.headers_mut().insert(header::CONTENT_TYPE, json);
         let sent = self.send(lease, request, deadline, record).await?;
         let Answer { head, body } = sent.answer;
-        self.whole(head, body, deadline, (held, record)).await
+        let whole = self.whole(head, body, deadline, (held, record)).await;
+        if let (Err(failure), Some(run)) = (&whole, &lease.run)
+            && failure.error.number() == ErrorNumber::InvalidAnswer
+        {
+            run.running().broke_off();
+        }
+        whole
     }
 
     /// Waits for the rest of an answer.

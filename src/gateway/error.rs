@@ -98,6 +98,13 @@ pub(super) fn table_full(error: TableFull) -> Failure {
     )
 }
 
+/// Before anything is started: nothing would come of it.
+pub(super) fn no_code() -> Failure {
+    let message = "the backend's workers are started with the code that \
+                   X-Unisave-Initialization-Recipe-Url names, and the call names none";
+    Failure::new(ErrorNumber::MissingRecipe, message)
+}
+
 pub(super) fn not_started(refused: StartRefused) -> Failure {
     let retry_after = match &refused {
         StartRefused::Failed { retry_after, .. } => Some(*retry_after),

@@ -234,6 +234,9 @@ impl Gateway {
                     return Err(error::invalid_env(error));
                 }
                 let (code, rev) = process.code(code);
+                if rev.is_none() && process.needs_rev() {
+                    return Err(error::no_code());
+                }
                 (code, rev, Some(process))
             }
         };

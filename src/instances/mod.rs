@@ -14,6 +14,7 @@ mod hot;
 mod instance;
 #[cfg(test)]
 mod model;
+mod nonce;
 mod run;
 mod slots;
 #[cfg(test)]

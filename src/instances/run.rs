@@ -5,16 +5,21 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::sleep};
 
 use super::{Instance, Table, slots::RunId};
 use crate::backend::{Endpoint, process::StartError};
 
 /// Calls in a row that may time out before the process is asked how it is.
 const TIME_OUTS_BEFORE_PROBE: u32 = 3;
+
+/// How long a process that broke a connection off may take to turn out to be dead: the kernel closes
+/// its sockets one by one before it tells of its end.
+const DOUBT: Duration = Duration::from_millis(50);
+const LOOK_EVERY: Duration = Duration::from_millis(1);
 
 /// Why a run came to nothing, or to its end.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +48,10 @@ pub struct Running {
     /// When it was ready.
     pub ready_at: Instant,
     stopping: AtomicBool,
+    unreachable: AtomicBool,
+    ended: AtomicBool,
+    /// When a connection to it last broke off, in milliseconds since it was ready; 0 for never.
+    broke_off: AtomicU64,
     stop: Notify,
     time_outs: AtomicU32,
     rss: AtomicU64,
@@ -55,6 +64,9 @@ impl Running {
             pid,
             ready_at: Instant::now(),
             stopping: AtomicBool::new(false),
+            unreachable: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+            broke_off: AtomicU64::new(0),
             stop: Notify::new(),
             time_outs: AtomicU32::new(0),
             rss: AtomicU64::new(0),
@@ -71,6 +83,38 @@ impl Running {
     pub(super) async fn stopped(&self) {
         while !self.stopping.load(Relaxed) {
             self.stop.notified().await;
+        }
+    }
+
+    /// Whether a call found nobody at its address.
+    pub(super) fn is_unreachable(&self) -> bool {
+        self.unreachable.load(Relaxed)
+    }
+
+    /// It has ended by itself, and the table knows.
+    pub(super) fn note_end(&self) {
+        self.ended.store(true, Relaxed);
+    }
+
+    /// A connection to it broke off under a call: it may be dying.
+    pub fn broke_off(&self) {
+        let now = u64::try_from(self.ready_at.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.broke_off.store(now.max(1), Relaxed);
+    }
+
+    /// Waits while it may be dying, so that no call is sent on one of its connections that aren't
+    /// closed yet; whether it lives.
+    pub async fn lives(&self) -> bool {
+        while self.may_be_dying() && !self.ended.load(Relaxed) {
+            sleep(LOOK_EVERY).await;
+        }
+        !self.ended.load(Relaxed)
+    }
+
+    fn may_be_dying(&self) -> bool {
+        match self.broke_off.load(Relaxed) {
+            0 => false,
+            then => self.ready_at.elapsed() < Duration::from_millis(then) + DOUBT,
         }
     }
 
@@ -157,10 +201,14 @@ impl RunLease {
 
     /// Nobody listens there any more: the process is done with, and no further call goes to it.
     pub fn unreachable(&self) {
+        if self.running.ended.load(Relaxed) {
+            return;
+        }
         let error = Arc::new(RunError::Unreachable);
         self.table.change(|slots| {
             slots.exited(&self.instance, self.run, error, Instant::now());
         });
+        self.running.unreachable.store(true, Relaxed);
         self.running.stop();
     }
 }

@@ -6,6 +6,7 @@
 
 use std::{
     io,
+    process::ExitStatus,
     sync::Arc,
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -15,10 +16,13 @@ use http::HeaderValue;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
-    time::{MissedTickBehavior, interval},
+    time::{MissedTickBehavior, interval, timeout},
 };
 
-use super::{Config, HotEnv, Instance, RunError, Running, Table, slots::RunId, table::StartOrder};
+use super::{
+    Config, HotEnv, Instance, RunError, Running, Table, nonce::nonce, slots::RunId,
+    table::StartOrder,
+};
 use crate::{
     backend::Endpoint,
     backend::process::custody::{Process as Descendant, Ward},
@@ -28,6 +32,10 @@ use crate::{
 
 /// How often the table is looked through for what is idle or old.
 const TICK: Duration = Duration::from_secs(1);
+
+/// How long the exit of a process at whose address nobody listens any more is waited for: it closes
+/// its sockets on its way out.
+const EXIT_PATIENCE: Duration = Duration::from_millis(100);
 
 /// How far the end has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
@@ -163,6 +171,7 @@ async fn supervise(mut watcher: Watcher, mut ordered: mpsc::UnboundedReceiver<St
             report(Some(ended));
         }
         // Nobody would look after what the gateway starts from here on.
+        crate::telemetry::close_log();
         std::process::exit(1);
     }
     watcher.count();
@@ -188,17 +197,6 @@ fn report(ended: Option<Result<(), tokio::task::JoinError>>) {
     if let Some(Err(error)) = ended {
         tracing::error!(%error, "an instance's task failed; this is a fault of the program");
     }
-}
-
-/// A fresh nonce: 64 hex digits.
-fn nonce() -> String {
-    let mut bytes = [0; 32];
-    // The kernel always has random bytes once it is up; half as good would still be unknown.
-    if let Err(error) = getrandom::fill(&mut bytes) {
-        tracing::error!(%error, "the system gives no random bytes");
-        fastrand::fill(&mut bytes);
-    }
-    blake3::Hash::from_bytes(bytes).to_hex().to_string()
 }
 
 /// Ready once the end has come so far.
@@ -331,26 +329,26 @@ impl Watcher {
         loop {
             tokio::select! {
                 status = process.exited() => {
-                    let error = Arc::new(RunError::Exited(status.to_string()));
-                    let exits = &self.metrics.instances.exits_total;
-                    exits.with_label_values(&[backend.name()]).inc();
-                    tracing::warn!(
-                        backend = backend.name(),
-                        generation = run.generation,
-                        pid = running.pid,
-                        "an instance ended by itself: {status}"
-                    );
-                    self.table
-                        .change(|slots| slots.exited(instance, run, error, Instant::now()));
+                    self.note_exit(instance, run, backend, status);
+                        running.note_end();
                     break;
                 }
-                () = running.stopped() => break,
+                () = running.stopped() => {
+                    // A call may learn of the end by being refused, before the kernel tells here.
+                    if running.is_unreachable()
+                        && let Ok(status) = timeout(EXIT_PATIENCE, process.exited()).await
+                    {
+                        self.note_exit(instance, run, backend, status);
+                        running.note_end();
+                    }
+                    break;
+                }
                 () = reached(&mut self.phase, Phase::Stopping) => break,
                 _ = tick.tick() => {
                     if let Some(reason) = self.look(&running, backend, &process, &mut asked).await {
                         tracing::info!(
                             backend = backend.name(),
-                                generation = run.generation,
+                            generation = run.generation,
                             pid = running.pid,
                             reason,
                             "an instance is replaced"
@@ -375,6 +373,25 @@ impl Watcher {
             "an instance has ended"
         );
         below
+    }
+
+    fn note_exit(
+        &self,
+        instance: &Arc<Instance>,
+        run: RunId,
+        backend: &ProcessBackend,
+        status: ExitStatus,
+    ) {
+        let exits = &self.metrics.instances.exits_total;
+        exits.with_label_values(&[backend.name()]).inc();
+        tracing::warn!(
+            backend = backend.name(),
+            generation = run.generation,
+            "an instance ended by itself: {status}"
+        );
+        let error = Arc::new(RunError::Exited(status.to_string()));
+        self.table
+            .change(|slots| slots.exited(instance, run, error, Instant::now()));
     }
 
     /// Why a process should be replaced, where it should.

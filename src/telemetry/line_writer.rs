@@ -1,4 +1,4 @@
-//! Where access-log lines go: a bounded buffer that one thread empties into a writer.
+//! Where lines of a log go: a bounded buffer that one thread empties into a writer.
 //!
 //! A call must never wait for the reader of the log, so a line that finds the buffer full is
 //! dropped and counted. Lines are taken in batches: on a busy gateway one write carries thousands.
@@ -52,7 +52,7 @@ impl LineWriter {
         });
         let writer = Arc::clone(&shared);
         let thread = thread::Builder::new()
-            .name("access-log".into())
+            .name("log-writer".into())
             .spawn(move || writer.write_until_closed(out))?;
         Ok(Self {
             shared,
@@ -91,7 +91,7 @@ impl LineWriter {
             waited += step;
         }
         if thread.is_finished() && thread.join().is_err() {
-            tracing::error!("the access log's thread panicked; lines may be missing");
+            tracing::error!("a log's thread panicked; lines may be missing");
         }
     }
 }
@@ -112,7 +112,7 @@ impl Shared {
             }
             std::mem::swap(&mut batch, &mut self.state.lock().buffer);
             if let Err(error) = out.write_all(&batch).and_then(|()| out.flush()) {
-                tracing::error!(%error, "the access log can't be written; it ends here");
+                tracing::error!(%error, "a log can't be written; it ends here");
                 self.state.lock().closed = true;
                 return;
             }

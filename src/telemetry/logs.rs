@@ -1,9 +1,22 @@
 //! The gateway's own log: to standard error, so that standard output stays the access log's.
 
-use std::io::{IsTerminal, stderr};
+use std::{
+    io::{self, IsTerminal, Write, stderr},
+    sync::OnceLock,
+    time::Duration,
+};
 
+use prometheus::IntCounter;
 use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
+
+use super::LineWriter;
+
+/// How long the reader of the log may take for the last lines.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
+/// Where the lines go once a thread of their own writes them.
+static BEHIND: OnceLock<LineWriter> = OnceLock::new();
 
 /// The `[log]` table of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -82,13 +95,62 @@ pub fn init(config: &Config) -> Result<(), LogError> {
     let filter = config.filter()?;
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(stderr)
+        .with_writer(|| Line)
         .with_ansi(stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none());
     match config.format {
         Format::Text => lines.finish().try_init(),
         Format::Json => lines.json().flatten_event(true).finish().try_init(),
     }
     .map_err(LogError::Twice)
+}
+
+/// Has a thread write the log from now on, so that neither calls nor workers ever wait for its
+/// reader. `dropped` counts the lines that found no room. Not from the start, as the watchdog is to
+/// have no second thread.
+///
+/// # Errors
+/// Where the thread can't be started.
+pub fn write_behind(dropped: IntCounter) -> io::Result<WriteBehind> {
+    let lines = LineWriter::start(stderr(), dropped)?;
+    if let Err(second) = BEHIND.set(lines) {
+        second.close(LAST_LINES);
+    }
+    Ok(WriteBehind(()))
+}
+
+/// The log as a thread writes it; dropped, the last lines are written and further ones lost.
+#[derive(Debug)]
+#[must_use]
+pub struct WriteBehind(());
+
+impl Drop for WriteBehind {
+    fn drop(&mut self) {
+        close();
+    }
+}
+
+/// Writes the last lines, for a program that is about to end.
+pub fn close() {
+    if let Some(lines) = BEHIND.get() {
+        lines.close(LAST_LINES);
+    }
+}
+
+/// One line of the log, which comes in one piece.
+struct Line;
+
+impl Write for Line {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match BEHIND.get() {
+            Some(lines) => lines.line(|buffer| buffer.extend_from_slice(bytes)),
+            None => stderr().write_all(bytes)?,
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 #[cfg(test)]

@@ -139,6 +139,8 @@ pub struct Metrics {
     pub unrepresentable_variables: IntGauge,
     /// Access-log lines that found no room.
     pub access_log_dropped_total: IntCounter,
+    /// Lines of the gateway's own log dropped because their reader was behind.
+    pub log_dropped_total: IntCounter,
 }
 
 const BACKENDS: [Option<Dialect>; 3] = [None, Some(Dialect::Legacy), Some(Dialect::Modern)];
@@ -271,6 +273,11 @@ impl Metrics {
                 r,
                 "envgate_access_log_dropped_total",
                 "Access-log lines dropped because the reader of the log was behind",
+            )?,
+            log_dropped_total: counter(
+                r,
+                "envgate_log_dropped_total",
+                "Lines of the gateway's own log dropped because their reader was behind",
             )?,
             registry,
         })

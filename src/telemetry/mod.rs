@@ -14,6 +14,6 @@ mod worker_metrics;
 
 pub use limiter::Limiter;
 pub use line_writer::LineWriter;
-pub use logs::{Config, Format, init};
+pub use logs::{Config, Format, WriteBehind, close as close_log, init, write_behind};
 pub use metrics::{CallOutcome, Client, Metrics};
 pub use worker_metrics::Labels;

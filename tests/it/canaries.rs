@@ -6,8 +6,8 @@ use std::{collections::BTreeSet, time::Instant};
 use crate::{
     conformance::{self, Case},
     harness::{
-        Address, Backend, Call, Client, DEADLINE, Gateway, Message, Refusing, Setup, Step, answer,
-        burst, ok, run, unique,
+        Address, Backend, Call, Client, DEADLINE, Gateway, Message, Program, Refusing, Setup, Step,
+        answer, burst, ok, run, unique,
     },
 };
 
@@ -267,6 +267,72 @@ fn nothing_of_the_gateways_own_variables_shows() {
         "source = \"deployment\"",
         &[],
     );
+}
+
+/// A worker that tells all its variables on both streams, before it fails in the way that one of
+/// them says, or serves.
+const TELLTALE: &str = r#"
+import os, socket, sys, threading, time
+for stream in (sys.stdout, sys.stderr):
+    for name, value in os.environ.items():
+        if not name.startswith("ENVGATE_"): print(f"I have {name}={value}!", file=stream, flush=True)
+fail = os.environ.get("FAIL")
+if fail == "exit": sys.exit(3)
+if fail == "hang": time.sleep(1000)
+def serve(c):
+    while request := c.recv(1 << 20):
+        if b"GET /health" in request: body = b"OK\n"
+        elif fail == "crash": os._exit(4)
+        else: body = b'{"status":"ok","returned":null,"logs":[]}'
+        proof = b"X-Envgate-Env-Proof: 00\r\n" if fail == "proof" else b""
+        c.sendall(b"HTTP/1.1 200 OK\r\n%sContent-Length: %d\r\n\r\n%s" % (proof, len(body), body))
+listener = socket.socket(fileno=3)
+while True: threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+"#;
+
+#[test]
+fn nothing_shows_of_processes_that_tell_all_they_have() {
+    let mut watch = Watch::new();
+    let command = [&Program::interpreter(), "-c", TELLTALE];
+    let gateway = Setup::new(&format!(
+        "[log]\nlevel = \"trace\"\n\
+         [gateway]\naccess_log = \"json\"\nrequest_timeout = \"3s\"\ndebug = true\n\
+         [admission]\nconcurrency = 2\nqueue = 4\n\
+         [instances]\nstart_timeout = \"1s\"\n\
+         [env]\nfallback = \"deployment\"\n\
+         [[backend]]\nname = \"p\"\ncommand = {command:?}\nenv = {{ BACKENDS = {:?} }}\n",
+        watch.setting()
+    ))
+    .variable("OWN_SECRET", watch.own())
+    .variable("MULTI_SECRET", &format!("a\n{}", watch.own()))
+    .start();
+    for (fail, outcome) in [
+        ("exit", (503, 3001)),
+        ("proof", (503, 3001)),
+        ("hang", (504, 3003)),
+        ("crash", (502, 4000)),
+        ("none", (200, 0)),
+    ] {
+        let env = format!("{}FAIL={fail}\n", watch.env());
+        let call = Call::legacy(&env).session(watch.session());
+        let answer = gateway.call(&call.header("X-Envgate-Debug", "1"));
+        assert_eq!(answer.outcome(), outcome, "{fail}: {}", answer.text());
+        watch.heard("an answer about a process", &answer);
+    }
+    traffic(&mut watch, &gateway);
+    let (stdout, stderr) = gateway.outputs();
+    for said in [
+        "I have SECRET=***",
+        "I have BACKENDS=***",
+        "I have OWN_SECRET=***",
+        "reserved names",
+    ] {
+        assert!(stderr.contains(said), "not in the log: {said}");
+    }
+    watch
+        .said
+        .extend([("stdout".to_owned(), stdout), ("stderr".to_owned(), stderr)]);
+    watch.assert_silent();
 }
 
 #[test]

@@ -22,6 +22,13 @@ const LAYERS: [&[&str]; 10] = [
 /// Bytes in, values out.
 const PURE: [&str; 2] = ["env", "facet"];
 
+/// Where everything that expires goes by a clock that nobody sets: what decides on instances and
+/// on processes.
+const MONOTONIC: [&str; 2] = ["instances", "backend"];
+
+/// Clocks that are set, and what goes by them.
+const WALL_CLOCKS: [&str; 4] = ["SystemTime", "UNIX_EPOCH", "jiff", "modified"];
+
 /// What has no place in a pure module.
 const IMPURE: [&[&str]; 7] = [
     &["tokio"],
@@ -245,6 +252,17 @@ fn skip_rename(tokens: &[String], place: usize) -> usize {
     }
 }
 
+/// What goes by a wall clock in a file that mustn't.
+fn wall_clocks(path: &str, text: &str) -> Vec<String> {
+    let module = path.split('/').next().unwrap_or_default();
+    let mut found = tokens(text);
+    found.retain(|token| MONOTONIC.contains(&module) && WALL_CLOCKS.contains(&token.as_str()));
+    found
+        .iter()
+        .map(|token| format!("{path} goes by a wall clock: {token}"))
+        .collect()
+}
+
 fn check_sources(directory: &Path, root: &Path, found: &mut Vec<String>) -> usize {
     let mut files = 0;
     for entry in fs::read_dir(directory)
@@ -261,6 +279,7 @@ fn check_sources(directory: &Path, root: &Path, found: &mut Vec<String>) -> usiz
                 .to_string_lossy();
             let text = fs::read_to_string(&path).expect("a source file is UTF-8");
             found.extend(breaches(&name, &text));
+            found.extend(wall_clocks(&name, &text));
             files += 1;
         }
     }
@@ -370,4 +389,26 @@ fn what_is_allowed_is_no_breach() {
     for (path, text) in allowed {
         assert_eq!(breaches(path, text), Vec::<String>::new(), "{path}: {text}");
     }
+}
+
+/// A clock that is put forward by an hour ages no instance and ends no back-off.
+#[test]
+fn a_planted_wall_clock_is_found() {
+    for (path, text) in [
+        ("instances/slots/runs.rs", "fn f() { SystemTime::now(); }"),
+        (
+            "instances/table.rs",
+            "use std::time::{Duration, SystemTime};",
+        ),
+        (
+            "backend/process/start.rs",
+            "let began = jiff::Timestamp::now();",
+        ),
+        ("backend/process/runtime_dir.rs", "metadata.modified()"),
+    ] {
+        assert!(!wall_clocks(path, text).is_empty(), "{path}: {text}");
+    }
+    let allowed = "// SystemTime\nuse std::time::Instant;";
+    assert!(wall_clocks("instances/table.rs", allowed).is_empty());
+    assert!(wall_clocks("gateway/x.rs", "SystemTime::now()").is_empty());
 }

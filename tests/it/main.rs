@@ -19,6 +19,8 @@ mod faults;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
+mod instances;
+#[cfg(test)]
 mod layers;
 #[cfg(test)]
 mod one_env;

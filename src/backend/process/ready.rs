@@ -64,7 +64,7 @@ pub enum Health {
     Unwell(StatusCode),
     /// It can't be reached, what came is no answer, or it is another one that listens there.
     Gone,
-    /// It didn't answer in time, which a busy one may not.
+    /// It didn't answer in time, which a busy one may not, or it couldn't be asked.
     Busy,
 }
 
@@ -138,11 +138,16 @@ impl Probe {
     /// How an instance in service is.
     pub(super) async fn health(&self) -> Health {
         let asked = timeout(HEALTH_TIMEOUT, async {
-            if !matches!(self.listener(), Ok(Listener::Instance)) {
-                return Health::Gone;
+            match self.listener() {
+                Ok(Listener::Instance) => {}
+                Ok(Listener::Nobody | Listener::Stranger) => return Health::Gone,
+                Err(_) => return Health::Busy,
             }
-            let Ok(stream) = self.connect().await else {
-                return Health::Gone;
+            let stream = match self.connect().await {
+                Ok(stream) => stream,
+                Err(error) if is_refusal(&error) => return Health::Gone,
+                // The gateway may have no descriptors left, or the instance's queue be full.
+                Err(_) => return Health::Busy,
             };
             match (self.readiness, ask(stream).await) {
                 (_, None) => Health::Gone,
@@ -181,6 +186,15 @@ impl Probe {
             false => Err(WrongEnv),
         }
     }
+}
+
+/// Whether nobody listens there any more.
+fn is_refusal(error: &io::Error) -> bool {
+    let kind = error.kind();
+    matches!(
+        kind,
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound
+    )
 }
 
 /// Asks for the health; `None` where no answer comes. hyper bounds the answer's head.

@@ -42,6 +42,7 @@ pub struct ProcessBackend {
     identity: Identity,
     reserved: Reserved,
     base: Vec<(String, Vec<u8>)>,
+    needs_rev: bool,
     health_interval: Option<Duration>,
 }
 
@@ -104,6 +105,7 @@ impl ProcessBackend {
             identity: Identity::resolve(config.user.as_ref(), config.group.as_ref())?,
             reserved,
             base: base.collect(),
+            needs_rev: config.needs_rev(),
             health_interval: health_interval.or(by_health),
             config,
         })
@@ -119,6 +121,12 @@ impl ProcessBackend {
     #[must_use]
     pub const fn health_interval(&self) -> Option<Duration> {
         self.health_interval
+    }
+
+    /// Whether a process can be started only for a call that names its code.
+    #[must_use]
+    pub const fn needs_rev(&self) -> bool {
+        self.needs_rev
     }
 
     /// What of a recipe header tells instances apart, and what of it the command is told: the
@@ -205,7 +213,7 @@ impl ProcessBackend {
         order: &Order<'_>,
         started_at: Instant,
     ) -> Result<(Process, Vec<String>), StartError> {
-        if order.rev.is_none() && self.config.needs_rev() {
+        if order.rev.is_none() && self.needs_rev {
             return Err(StartError::NoRev);
         }
         let identity = self.identity.lease(&host.users);

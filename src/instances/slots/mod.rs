@@ -17,7 +17,7 @@ mod runs;
 mod view;
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -171,6 +171,8 @@ pub(super) struct Slots<H, W, E> {
     next_instance: u64,
     next_generation: u64,
     ending: bool,
+    /// Backends that are no more. A call that was routed just before may still come for one.
+    gone: HashSet<u64>,
     orders: Vec<Order<H, W, E>>,
 }
 
@@ -190,6 +192,7 @@ impl<H: Clone, W, E: Clone> Slots<H, W, E> {
             next_instance: 0,
             next_generation: 0,
             ending: false,
+            gone: HashSet::new(),
             orders: Vec::new(),
         }
     }

@@ -89,12 +89,13 @@ impl<H: Clone, W, E: Clone> Slots<H, W, E> {
         }
         self.next_generation += 1;
         let generation = self.next_generation;
+        let retired = self.gone.contains(&instance.key().backend);
         if let Some(entry) = self.entry(instance) {
             entry.generation = generation;
             entry.slot = Slot::Starting(Starting {
                 waiting: BTreeMap::new(),
                 bytes: 0,
-                retired: false,
+                retired,
             });
         }
         self.queue.push_back(Arc::clone(instance));
@@ -311,6 +312,13 @@ impl<H: Clone, W, E: Clone> Slots<H, W, E> {
     ) {
         if let Some((_, draining)) = self.draining.get_mut(&run) {
             draining.exited = true;
+            // Where a call was refused first, this says more of the same end.
+            if let Some(entry) = self.entry(instance).filter(|entry| entry.run() == run) {
+                if let Slot::Failed { error: known, .. } = &mut entry.slot {
+                    known.clone_from(&error);
+                }
+                entry.last_error = Some(error);
+            }
             return;
         }
         let Some(entry) = self.entry(instance).filter(|entry| entry.run() == run) else {
@@ -367,8 +375,10 @@ impl<H: Clone, W, E: Clone> Slots<H, W, E> {
         }
     }
 
-    /// Retires every run of a backend.
+    /// Retires every run of a backend; what is started for it from now on serves those who wait
+    /// for it and no one else.
     pub(in crate::instances) fn retire_backend(&mut self, backend: u64) {
+        self.gone.insert(backend);
         let of_backend = self.by_key.iter().filter(|(key, _)| key.backend == backend);
         let runs = of_backend.map(|(_, entry)| (Arc::clone(&entry.instance), entry.run()));
         let runs: Vec<_> = runs.collect();

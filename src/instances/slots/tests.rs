@@ -282,3 +282,18 @@ fn the_end_tells_who_waits_and_starts_nothing() {
     bench.slots.started(&starting, start, "b", bench.now);
     assert_eq!(bench.orders(), ["stop a", "stop b"]);
 }
+
+#[test]
+fn what_is_started_for_a_backend_that_is_gone_serves_who_waits_and_ends() {
+    let mut bench = Bench::new(config(4));
+    let (instance, run) = bench.idle(1, "a");
+    bench.slots.retire_backend(1);
+    bench.slots.ended(run);
+    bench.orders();
+    // Routed just before.
+    let (run, _) = bench.waits(&instance, 7);
+    bench.slots.started(&instance, run, "b", bench.now);
+    assert_eq!(bench.orders(), ["start 1.2", "tell 7 b"]);
+    bench.slots.release(&instance, run, true, bench.now);
+    assert_eq!(bench.orders(), ["stop b"]);
+}

@@ -1,6 +1,9 @@
 //! What a case expects of a message, and how a message differs from it.
 
-use crate::harness::{Json, Message, matches};
+use crate::harness::{Json, Message, base64, matches};
+
+/// What a process may have beyond its env: the inherited base, and what Python sets on its own.
+const BASE: [&str; 6] = ["PATH", "HOME", "LANG", "TZ", "TMPDIR", "LC_CTYPE"];
 
 /// What a message must be.
 #[derive(Debug)]
@@ -51,6 +54,7 @@ impl Expected {
         }
         let first = self
             .header_difference(message)
+            .or_else(|| self.env_difference(message))
             .or_else(|| self.body_difference(message));
         differences.extend(first.map(|difference| format!("{side}: {difference}")));
         differences
@@ -75,6 +79,43 @@ impl Expected {
                 _ => panic!("no expectation of a header: {wanted:?}"),
             };
             (!fits).then(|| format!("header {name}: want {wanted:?}, got {got:?}"))
+        })
+    }
+
+    /// The variables of the process that relayed the call.
+    fn env_difference(&self, message: &Message) -> Option<String> {
+        let Some(Json::Object(wanted)) = self.wanted.at("env") else {
+            return None;
+        };
+        let Some(relayed) = message.header("x-relay-env") else {
+            return Some("its worker shows no variables".to_owned());
+        };
+        let Ok(Json::Object(env)) = Json::parse(&base64(relayed)) else {
+            return Some(format!("no variables: {relayed:?}"));
+        };
+        let of_env = |name: &str| {
+            wanted
+                .iter()
+                .any(|(wanted, value)| wanted == name && *value != Json::Null)
+        };
+        let mut names = env.iter().map(|(name, _)| name.as_str());
+        let extra = names
+            .find(|name| !of_env(name) && !BASE.contains(name) && !name.starts_with("ENVGATE_"));
+        if let Some(extra) = extra {
+            return Some(format!("its worker also has {extra}"));
+        }
+        wanted.iter().find_map(|(name, wanted)| {
+            let got = env.iter().find(|(known, _)| known == name);
+            let got = got.and_then(|(_, value)| value.text());
+            let fits = match (wanted.text(), got) {
+                (None, got) => got.is_none(),
+                (Some(_), None) => false,
+                (Some(wanted), Some(got)) => match wanted.strip_prefix('~') {
+                    Some(pattern) => matches(pattern, got),
+                    None => wanted == got,
+                },
+            };
+            (!fits).then(|| format!("variable {name}: want {wanted:?}, got {got:?}"))
         })
     }
 

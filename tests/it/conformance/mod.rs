@@ -1,12 +1,10 @@
 //! The conformance cases of `fixtures/conformance`, and the recorded exchanges of the reference
 //! worker, sent through a running gateway.
-//!
-//! `process-env.json` is not among them: there are no process backends yet.
 
 mod case;
 mod compare;
 
-use crate::harness::{Backend, Client, Gateway, Setup, ok};
+use crate::harness::{Backend, Client, Gateway, Program, Setup, ok};
 
 pub(crate) use case::Case;
 
@@ -93,6 +91,8 @@ pub(crate) const REFUSED: &str = cases!("refused");
 pub(crate) const REPLY: &str = cases!("reply");
 const MODERN_CLIENT: &str = cases!("modern-client");
 const LEGACY_BACKEND: &str = cases!("legacy-backend");
+const PROCESS_ENV: &str = cases!("process-env");
+const RELAY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/conformance/relay.py");
 const RECORDED: &str = include_str!("../../../fixtures/conformance/recorded-worker.jsonl");
 
 #[test]
@@ -124,6 +124,17 @@ fn old_frameworks_get_the_envelope() {
 fn workers_of_the_legacy_dialect_get_the_envelope() {
     let more = format!("{FRAMEWORK_0_12_0}\ndialect = \"legacy\"");
     run_file(LEGACY_BACKEND, &more, FALLBACK);
+}
+
+#[test]
+fn variables_become_a_processs_own() {
+    let backend = Backend::start(vec![vec![ok("null")]]);
+    let url = backend.url();
+    let (_, port) = url.rsplit_once(':').expect("a port");
+    let command = [&Program::interpreter(), RELAY, "{port}", port];
+    let config = format!("[[backend]]\nname = \"b\"\ncommand = {command:?}\n");
+    let setup = Setup::new(&config).variable("PATH", "/usr/bin:/bin");
+    run(&Case::file(PROCESS_ENV), setup, &backend);
 }
 
 #[test]

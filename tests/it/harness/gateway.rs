@@ -2,7 +2,7 @@
 
 use std::{
     io::{Read, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex},
     thread::{self, JoinHandle},
@@ -14,12 +14,16 @@ use super::{Address, Call, Client, DEADLINE, Json, Message, Metrics, eventually}
 /// The program.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_envgate");
 
+/// The name of its configuration file.
+const CONFIG: &str = "envgate.toml";
+
 /// How a gateway is to be started.
 #[derive(Debug)]
 pub(crate) struct Setup {
     config: String,
     environment: Vec<(String, String)>,
     arguments: Vec<String>,
+    wrapper: Vec<String>,
     directory: tempfile::TempDir,
 }
 
@@ -39,6 +43,7 @@ impl Setup {
             config: tables.to_string(),
             environment: Vec::new(),
             arguments: Vec::new(),
+            wrapper: Vec::new(),
             directory: tempfile::tempdir().expect("a directory"),
         }
     }
@@ -55,13 +60,26 @@ impl Setup {
         self
     }
 
+    /// Started by another program, which is told the gateway's command behind these words.
+    pub(crate) fn under(mut self, words: &[&str]) -> Self {
+        self.wrapper = words.iter().map(|word| (*word).to_owned()).collect();
+        self
+    }
+
+    /// Where its configuration and its ready file are.
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
     /// Starts it and waits until it listens.
     #[track_caller]
     pub(crate) fn start(self) -> Gateway {
-        let config = self.directory.path().join("envgate.toml");
+        let config = self.directory.path().join(CONFIG);
         let ready = self.directory.path().join("ready.json");
         std::fs::write(&config, &self.config).expect("writing the configuration");
-        let mut child = Command::new(PROGRAM)
+        let mut words = self.wrapper.iter().map(String::as_str).chain([PROGRAM]);
+        let mut child = Command::new(words.next().unwrap_or(PROGRAM))
+            .args(words)
             .arg("serve")
             .arg("--config")
             .arg(&config)
@@ -83,7 +101,7 @@ impl Setup {
             admin: None,
             stdout,
             stderr,
-            _directory: self.directory,
+            directory: self.directory,
         };
         let line = eventually("the gateway listens", || {
             if let Ok(Some(status)) = gateway.child.try_wait() {
@@ -115,7 +133,7 @@ pub(crate) struct Gateway {
     admin: Option<String>,
     stdout: Captured,
     stderr: Captured,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl Gateway {
@@ -175,6 +193,13 @@ impl Gateway {
     /// The PID of the process that was started.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Puts another configuration in the place of its own, which it reads at the next SIGHUP.
+    #[track_caller]
+    pub(crate) fn rewrite_config(&self, config: &str) {
+        let path = self.directory.path().join(CONFIG);
+        std::fs::write(path, config).expect("writing the configuration");
     }
 
     /// Sends SIGTERM.

@@ -35,6 +35,14 @@ impl Metrics {
             .reduce(|one, other| one + other)
     }
 
+    /// The sum of a name's samples that have this value in one of their labels.
+    pub(crate) fn sum_with(&self, name: &str, label: &str) -> f64 {
+        let is_meant = |labels: &BTreeMap<String, String>| labels.values().any(|l| l == label);
+        let samples = self.samples.iter();
+        let meant = samples.filter(|(known, labels, _)| known == name && is_meant(labels));
+        meant.map(|(_, _, value)| *value).sum()
+    }
+
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.samples.iter().map(|(name, _, _)| name.as_str())
     }

@@ -6,6 +6,7 @@ use std::{
     os::{fd::OwnedFd, unix::net::UnixListener},
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
+    sync::OnceLock,
 };
 
 use super::{Address, Client, Gateway, Message, PROGRAM, Stream, eventually, unique};
@@ -58,6 +59,18 @@ impl Program {
             command: vec![interpreter.trim().into(), script.into()],
             listen: None,
         })
+    }
+
+    /// Python itself: what is found along `PATH` may be a script that sets variables of its own.
+    pub(crate) fn interpreter() -> String {
+        static PYTHON: OnceLock<String> = OnceLock::new();
+        let find = || {
+            let mut which = Command::new("python3");
+            which.args(["-c", "import sys; print(sys.executable, end='')"]);
+            let told = which.output().expect("there is a python3");
+            String::from_utf8(told.stdout).expect("a path in UTF-8")
+        };
+        PYTHON.get_or_init(find).clone()
     }
 
     pub(crate) fn python() -> Option<Self> {

@@ -111,14 +111,15 @@ pub fn run_supervised(mut gateway: Command) -> Result<u8, WatchdogError> {
             .map_err(WatchdogError::when("start the gateway"))?;
         let gateway = Pid::from_child(&gateway);
         let ended = signals.pass_on_until_ended(gateway).await;
-        if let Some(signal) = ended.terminating_signal() {
-            tracing::error!(signal, "the gateway was killed; so is what it left behind");
-        }
         if let Some(cgroups) = super::Cgroups::left_by(gateway) {
             cgroups.kill();
         }
         signals.end_all_children().await;
         leavings::remove(gateway);
+        // At last: where nobody reads the log, this may take forever.
+        if let Some(signal) = ended.terminating_signal() {
+            tracing::error!(signal, "the gateway was killed; so is what it left behind");
+        }
         Ok(exit_status(ended))
     })
 }
