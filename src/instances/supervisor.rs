@@ -109,7 +109,6 @@ impl Supervisor {
     }
 
     /// Makes [`stop`](Self::stop), under way elsewhere, a kill.
-    #[must_use]
     pub fn killer(&self) -> impl Fn() + use<> {
         let phase = self.phase.clone();
         move || {
@@ -281,6 +280,9 @@ impl Watcher {
                     .change(|slots| slots.start_failed(instance, run, error, Instant::now()));
             }
         }
+        // What an instance left is searched for among all processes where there is no watchdog any
+        // more. Where many end at once, that must not keep the others alive.
+        tokio::task::yield_now().await;
         ward.end(&below).await;
     }
 
