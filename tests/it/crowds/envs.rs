@@ -93,9 +93,9 @@ fn envs_never_mix_and_processes_never_exceed_their_number() {
     let (mut by_env, mut calls) = (vec![Seen::new(); ENVS], JoinSet::new());
     let took = run(PATIENCE * 3, async {
         let began = Instant::now();
-        for number in 0..ENVS {
+        for (number, env) in envs.iter().enumerate() {
             for _ in 0..clients {
-                let (env, address) = (Arc::clone(&envs[number]), gateway.address().clone());
+                let (env, address) = (Arc::clone(env), gateway.address().clone());
                 calls.spawn(async move {
                     sleep(BETWEEN_ENVS * number as u32).await;
                     let caller = Caller::connect(&address).await.expect("connecting");
