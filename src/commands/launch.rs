@@ -1,7 +1,7 @@
 //! `envgate launch`: becomes a worker process. Hidden: only the gateway calls it.
 //!
 //! Some of what a process needs can only be set by itself, between its start and its program's: its
-//! cgroup, limits, user, parent-death signal, directory, and `LISTEN_PID`, which is known only then.
+//! limits, user, parent-death signal, directory, and `LISTEN_PID`, which is known only then.
 //! To do that after a fork of the gateway itself would need code that is safe in the copy of a
 //! process with many threads; here a single-threaded process does it at leisure.
 //!
@@ -14,7 +14,6 @@ use std::{
     convert::Infallible,
     env,
     ffi::OsString,
-    fs,
     io::{self, Write},
     os::{
         fd::AsFd,
@@ -49,10 +48,6 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
 }
 
 fn launch(spec: &LaunchSpec) -> Result<Infallible, LaunchFailure> {
-    if let Some(cgroup) = &spec.cgroup {
-        let entered = fs::write(cgroup.join("cgroup.procs"), "0");
-        failing_at(LaunchStep::Cgroup, entered)?;
-    }
     if let Some(bytes) = spec.memory {
         failing_at(LaunchStep::Memory, limit(Resource::As, bytes))?;
     }

@@ -305,6 +305,9 @@ impl Watcher {
                     .change(|slots| slots.start_failed(instance, run, error, Instant::now()));
             }
         }
+        // What an instance left is searched for among all processes where there is no watchdog any
+        // more. Where many end at once, that must not keep the others alive.
+        tokio::task::yield_now().await;
         ward.end(&below).await;
     }
 

@@ -11,6 +11,8 @@ mod canaries;
 #[cfg(test)]
 mod conformance;
 #[cfg(test)]
+mod crowds;
+#[cfg(test)]
 mod docs;
 #[cfg(test)]
 mod examples;

@@ -7,6 +7,7 @@
 use std::{
     fs, io,
     os::{fd::OwnedFd, unix::process::ExitStatusExt},
+    path::PathBuf,
     process::ExitStatus,
     time::Duration,
 };
@@ -19,6 +20,7 @@ use rustix::{
 };
 use tokio::{
     io::{Interest, unix::AsyncFd},
+    task::{JoinHandle, spawn_blocking},
     time::{sleep, timeout},
 };
 
@@ -46,6 +48,8 @@ pub(super) struct Child {
     process: Option<(std::process::Child, Holdings)>,
     pid: Pid,
     exit: ExitWatch,
+    /// What puts it into a cgroup, by its number: it isn't collected before that is done.
+    entering: Option<JoinHandle<()>>,
     reaper: Reaper,
 }
 
@@ -71,6 +75,7 @@ impl Child {
             process: Some((process, holdings)),
             pid,
             exit: ExitWatch::Poll,
+            entering: None,
             reaper: reaper.clone(),
         };
         match pidfd_open(pid, PidfdFlags::empty()) {
@@ -79,6 +84,21 @@ impl Child {
             Err(error) => return Err(error.into()),
         }
         Ok(child)
+    }
+
+    /// Puts it into a cgroup, beside its start: the kernel takes 10 to 20 ms to move a process, as
+    /// it waits until no processor is in the middle of a fork, and most of a quick start would be
+    /// that. What it forks before is in no cgroup, as where there are none.
+    pub(super) fn enter(&mut self, cgroup: PathBuf) {
+        let pid = self.pid.as_raw_pid();
+        self.entering = Some(spawn_blocking(move || {
+            let entered = fs::write(cgroup.join("cgroup.procs"), pid.to_string());
+            if let Err(error) = entered
+                && !has_ended(&error)
+            {
+                tracing::warn!(pid, %error, "an instance can't enter its cgroup");
+            }
+        }));
     }
 
     /// Its number, and its group's.
@@ -138,6 +158,10 @@ impl Child {
     async fn kill(&mut self, patience: Duration) -> Option<ExitStatus> {
         self.signal(Signal::KILL);
         let status = timeout(patience, self.exited()).await.ok()?;
+        if let Some(entering) = &mut self.entering {
+            // Where it takes too long, the reaper waits for it.
+            let _ = timeout(patience, entering).await;
+        }
         self.collect();
         Some(status)
     }
@@ -155,13 +179,15 @@ impl Child {
     }
 
     /// Collects a child that has exited, and frees what it held; hands it to the reaper where it
-    /// hasn't.
+    /// hasn't, or where its number is still in use.
     fn collect(&mut self) {
         let Some((mut process, holdings)) = self.process.take() else {
             return;
         };
-        if matches!(process.try_wait(), Ok(None)) {
-            self.reaper.take(process, holdings);
+        let entering = self.entering.take();
+        let entering = entering.filter(|entering| !entering.is_finished());
+        if entering.is_some() || matches!(process.try_wait(), Ok(None)) {
+            self.reaper.take(process, holdings, entering);
         }
     }
 
@@ -171,6 +197,12 @@ impl Child {
         let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
         Some(pages * rustix::param::page_size() as u64)
     }
+}
+
+/// Whether a process can't be put into its cgroup because one of them is gone by now.
+fn has_ended(error: &io::Error) -> bool {
+    let errno = Errno::from_io_error(error);
+    matches!(errno, Some(Errno::SRCH | Errno::NOENT | Errno::NODEV))
 }
 
 #[expect(

@@ -36,8 +36,6 @@ pub const NOT_FOUND: u8 = 127;
 pub struct LaunchSpec {
     /// The gateway's process, which must still be the parent.
     pub parent: u32,
-    /// The directory of a cgroup to enter.
-    pub cgroup: Option<PathBuf>,
     /// Bytes of address space.
     pub memory: Option<u64>,
     /// The number of descriptors.
@@ -61,7 +59,6 @@ impl LaunchSpec {
         let number = |number: u64| OsString::from(number.to_string());
         let options = [
             ("--parent", Some(number(self.parent.into()))),
-            ("--cgroup", self.cgroup.clone().map(OsString::from)),
             ("--memory", self.memory.map(number)),
             ("--open-files", self.open_files.map(number)),
             ("--group", self.group.map(|id| number(id.into()))),
@@ -97,7 +94,6 @@ impl LaunchSpec {
             let id = || u32::try_from(number()?).ok().filter(|id| *id != u32::MAX);
             match option.to_str()? {
                 "--parent" => spec.parent = id()?,
-                "--cgroup" => spec.cgroup = Some(value.into()),
                 "--memory" => spec.memory = Some(number()?),
                 "--open-files" => spec.open_files = Some(number()?),
                 "--group" => spec.group = Some(id()?),
@@ -152,8 +148,6 @@ impl LaunchSpec {
 pub enum LaunchStep {
     /// Reads its arguments.
     Arguments,
-    /// Enters the cgroup.
-    Cgroup,
     /// Limits its memory.
     Memory,
     /// Limits its descriptors.
@@ -175,9 +169,8 @@ pub enum LaunchStep {
 }
 
 impl LaunchStep {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 10] = [
         Self::Arguments,
-        Self::Cgroup,
         Self::Memory,
         Self::OpenFiles,
         Self::Group,
@@ -192,7 +185,6 @@ impl LaunchStep {
     const fn as_str(self) -> &'static str {
         match self {
             Self::Arguments => "read its arguments",
-            Self::Cgroup => "enter its cgroup",
             Self::Memory => "limit its memory",
             Self::OpenFiles => "limit its open files",
             Self::Group => "take its group",
@@ -284,7 +276,6 @@ mod tests {
     fn what_is_written_is_read() {
         let full = LaunchSpec {
             parent: 7,
-            cgroup: Some("/sys/fs/cgroup/x".into()),
             memory: Some(1 << 40),
             open_files: Some(64),
             group: Some(8),

@@ -6,17 +6,14 @@ use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use http_body::Body;
 use hyper::body::Incoming;
 use rustix::process::Pid;
-use tokio::{
-    net::{TcpStream, UnixStream},
-    time::{sleep, timeout},
-};
+use tokio::time::{sleep, timeout};
 
 use super::{
     config::{Listen, Readiness},
     owner::{Listener, listener},
 };
 use crate::{
-    backend::{Address, CallBody, Stream, exchange, link::Link},
+    backend::{Address, CallBody, Stream, connect::open, exchange, link::Link},
     env::is_same_proof,
     facet::Pieces,
 };
@@ -115,7 +112,7 @@ impl Probe {
                 return Ok(false);
             }
         }
-        let Ok(stream) = self.connect().await else {
+        let Ok(stream) = open(&self.endpoint).await else {
             return Ok(false);
         };
         // An inherited socket takes connections before there is anybody to serve them.
@@ -143,7 +140,7 @@ impl Probe {
                 Ok(Listener::Nobody | Listener::Stranger) => return Health::Gone,
                 Err(_) => return Health::Busy,
             }
-            let stream = match self.connect().await {
+            let stream = match open(&self.endpoint).await {
                 Ok(stream) => stream,
                 Err(error) if is_refusal(&error) => return Health::Gone,
                 // The gateway may have no descriptors left, or the instance's queue be full.
@@ -168,13 +165,6 @@ impl Probe {
         match &self.endpoint {
             Address::Tcp(address) => listener(address.port(), self.group, self.own_user),
             Address::Unix(_) => Ok(Listener::Instance),
-        }
-    }
-
-    async fn connect(&self) -> io::Result<Stream> {
-        match &self.endpoint {
-            Address::Tcp(address) => TcpStream::connect(address).await.map(Stream::Tcp),
-            Address::Unix(path) => UnixStream::connect(path).await.map(Stream::Unix),
         }
     }
 

@@ -14,6 +14,8 @@ use std::{
     time::Duration,
 };
 
+use tokio::task::JoinHandle;
+
 use super::child::Holdings;
 
 /// How often those that are left are looked at. A killed process mostly ends within a millisecond.
@@ -26,6 +28,8 @@ pub(super) struct Reaper(Sender<Orphan>);
 struct Orphan {
     child: Child,
     _holdings: Holdings,
+    /// What uses its number still.
+    entering: Option<JoinHandle<()>>,
 }
 
 impl Reaper {
@@ -37,11 +41,12 @@ impl Reaper {
         Ok(Self(sender))
     }
 
-    /// Takes over a child that has been killed.
-    pub(super) fn take(&self, child: Child, holdings: Holdings) {
+    /// Takes over a child that has been killed. It isn't collected before `entering` is done.
+    pub(super) fn take(&self, child: Child, holdings: Holdings, entering: Option<JoinHandle<()>>) {
         let orphan = Orphan {
             child,
             _holdings: holdings,
+            entering,
         };
         if self.0.send(orphan).is_err() {
             tracing::error!("the reaper is gone: a zombie stays until the gateway ends");
@@ -62,7 +67,15 @@ fn run(receiver: &Receiver<Orphan>) {
             Err(RecvTimeoutError::Disconnected) if orphans.is_empty() => return,
             Err(RecvTimeoutError::Disconnected) => thread::sleep(EVERY),
         }
-        // What can't be waited for has been collected by another.
-        orphans.retain_mut(|orphan| matches!(orphan.child.try_wait(), Ok(None)));
+        orphans.retain_mut(Orphan::is_left);
+    }
+}
+
+impl Orphan {
+    /// Collects it where it can be. What can't be waited for has been collected by another.
+    fn is_left(&mut self) -> bool {
+        let entering = self.entering.as_ref();
+        entering.is_some_and(|entering| !entering.is_finished())
+            || matches!(self.child.try_wait(), Ok(None))
     }
 }

@@ -17,7 +17,7 @@ use std::{
 
 use rustix::{
     fs::{FlockOperation, flock},
-    process::{Gid, Pid, Uid, geteuid, test_kill_process},
+    process::{Gid, Uid, geteuid},
 };
 
 use super::identity::IdentityLease;
@@ -170,25 +170,23 @@ fn remove_stale(place: &Path) {
     };
     let stale = entries.flatten().filter(|entry| {
         let name = entry.file_name();
-        let gateway = name.to_str().and_then(gateway_in).and_then(Pid::from_raw);
-        gateway.is_some_and(|gateway| is_dead(gateway) && is_abandoned(&entry.path()))
+        name.to_str().is_some_and(is_of_gateway) && is_abandoned(&entry.path())
     });
     for entry in stale {
         remove(&entry.path());
     }
 }
 
-/// The number of the process in the name of a gateway's directory.
-fn gateway_in(name: &str) -> Option<i32> {
-    let (pid, random) = name.strip_prefix(NAME)?.split_once('-')?;
-    let is_random = random.len() == 8 && random.bytes().all(|byte| byte.is_ascii_hexdigit());
-    is_random.then(|| pid.parse().ok()).flatten()
-}
-
-/// Whether no other process has this number. In a container each gateway has the same.
-fn is_dead(gateway: Pid) -> bool {
-    gateway == rustix::process::getpid()
-        || test_kill_process(gateway) == Err(rustix::io::Errno::SRCH)
+/// Whether a directory is called as a gateway's is. The number in it says nothing: it may be
+/// another process's by now, or a zombie's that nobody has collected yet.
+fn is_of_gateway(name: &str) -> bool {
+    let parts = name
+        .strip_prefix(NAME)
+        .and_then(|name| name.split_once('-'));
+    parts.is_some_and(|(pid, random)| {
+        let is_random = random.len() == 8 && random.bytes().all(|byte| byte.is_ascii_hexdigit());
+        is_random && pid.parse::<u32>().is_ok()
+    })
 }
 
 /// Whether a directory is ours and no gateway holds it.
@@ -236,24 +234,20 @@ mod tests {
     #[test]
     fn only_what_a_dead_gateway_left_is_removed() {
         let place = tempfile::tempdir().unwrap();
-        let mut gone = process::Command::new("true").spawn().unwrap();
-        gone.wait().unwrap();
-        let dead = place.path().join(format!("{NAME}{}-00000000", gone.id()));
-        let earlier_of_this_number = place
-            .path()
-            .join(format!("{NAME}{}-00000000", process::id()));
-        let alive = place.path().join(format!("{NAME}1-00000000"));
-        let other = place.path().join(format!("{NAME}{}-mine", gone.id()));
-        for path in [&dead, &earlier_of_this_number, &alive, &other] {
+        let path = |name: &str| place.path().join(name);
+        // Process 1 lives, and is no gateway.
+        let left = ["envgate-7-00000000", "envgate-1-00000000"].map(path);
+        let others = ["envgate-7-mine", "envgate-x-00000000", "other-7-00000000"].map(path);
+        for path in left.iter().chain(&others) {
             fs::create_dir(path).unwrap();
             fs::write(path.join("file"), "").unwrap();
         }
-        let link = place.path().join(format!("{NAME}{}-00000001", gone.id()));
-        std::os::unix::fs::symlink(&other, &link).unwrap();
+        let link = path("envgate-7-00000001");
+        std::os::unix::fs::symlink(&others[0], &link).unwrap();
         let held = RuntimeDir::make_in(place.path()).unwrap();
         let second = RuntimeDir::make_in(place.path()).unwrap();
-        assert!(!dead.exists() && !earlier_of_this_number.exists());
-        assert!(alive.exists() && other.join("file").exists() && link.exists());
+        assert!(left.iter().all(|path| !path.exists()));
+        assert!(others.iter().all(|path| path.join("file").exists()) && link.exists());
         assert!(held.path.exists() && second.path.exists());
     }
 

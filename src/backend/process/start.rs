@@ -235,7 +235,7 @@ impl ProcessBackend {
             nonce: order.nonce,
         })
         .map_err(StartError::Env)?;
-        let spec = self.launch_spec(order, &holdings, &placeholders);
+        let spec = self.launch_spec(&holdings, &placeholders);
         let (bytes, room) = (environment.variables.size() + spec.size(), host.room());
         if bytes > room {
             return Err(StartError::TooLarge { bytes, room });
@@ -250,7 +250,10 @@ impl ProcessBackend {
         let own_user = holdings.identity.own_user();
         // From here on the process is killed where what follows fails.
         let child = Child::watch(launched, holdings, &host.reaper);
-        let child = child.map_err(StartError::spawn)?;
+        let mut child = child.map_err(StartError::spawn)?;
+        if let Some(cgroup) = &order.cgroup {
+            child.enter(cgroup.clone());
+        }
         let probe = Probe {
             endpoint,
             listen: self.listen,
@@ -274,16 +277,10 @@ impl ProcessBackend {
         Ok((process, environment.dropped))
     }
 
-    fn launch_spec(
-        &self,
-        order: &Order<'_>,
-        holdings: &Holdings,
-        placeholders: &Placeholders<'_>,
-    ) -> LaunchSpec {
+    fn launch_spec(&self, holdings: &Holdings, placeholders: &Placeholders<'_>) -> LaunchSpec {
         let command = self.config.command.iter();
         LaunchSpec {
             parent: process::id(),
-            cgroup: order.cgroup.clone(),
             memory: self.config.limits.memory.map(|size| size.as_u64()),
             open_files: self.config.limits.open_files,
             group: holdings.identity.group,

@@ -1,5 +1,6 @@
-//! A cgroup for each instance, where they can be had: whatever an instance starts stays in it, and
-//! all of it is killed at once, whatever it did to its environment, group and parents.
+//! A cgroup for each instance, where they can be had: whatever an instance starts once it is in it
+//! stays there, and all of it is killed at once, whatever it did to its environment, group and
+//! parents.
 //!
 //! It needs the second version of cgroups, mounted, and a cgroup of the gateway's own in which it
 //! may make others. Then there is a cgroup `envgate-<PID of the gateway>` below the gateway's own,
