@@ -22,13 +22,6 @@ const LAYERS: [&[&str]; 10] = [
 /// Bytes in, values out.
 const PURE: [&str; 2] = ["env", "facet"];
 
-/// Where everything that expires goes by a clock that nobody sets: what decides on instances and
-/// on processes.
-const MONOTONIC: [&str; 2] = ["instances", "backend"];
-
-/// Clocks that are set, and what goes by them.
-const WALL_CLOCKS: [&str; 4] = ["SystemTime", "UNIX_EPOCH", "jiff", "modified"];
-
 /// What has no place in a pure module.
 const IMPURE: [&[&str]; 7] = [
     &["tokio"],
@@ -92,7 +85,7 @@ fn from_root<'a>(names: &[&'a str], depth: usize) -> Option<&'a str> {
 }
 
 /// Identifiers, `::`, and single signs; no comments, texts, characters or lifetimes.
-fn tokens(text: &str) -> Vec<String> {
+pub(crate) fn tokens(text: &str) -> Vec<String> {
     let mut tokens = Vec::new();
     let mut rest = text;
     while let Some(first) = rest.chars().next() {
@@ -252,18 +245,22 @@ fn skip_rename(tokens: &[String], place: usize) -> usize {
     }
 }
 
-/// What goes by a wall clock in a file that mustn't.
-fn wall_clocks(path: &str, text: &str) -> Vec<String> {
-    let module = path.split('/').next().unwrap_or_default();
-    let mut found = tokens(text);
-    found.retain(|token| MONOTONIC.contains(&module) && WALL_CLOCKS.contains(&token.as_str()));
+/// Has `breaches` look at each source file, of which it is told the path below `src/` and the text;
+/// what it found.
+pub(crate) fn check_sources(breaches: impl Fn(&str, &str) -> Vec<String>) -> Vec<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = Vec::new();
+    let files = check_directory(&root, &root, &breaches, &mut found);
+    assert!(files > 10, "only {files} source files were found");
     found
-        .iter()
-        .map(|token| format!("{path} goes by a wall clock: {token}"))
-        .collect()
 }
 
-fn check_sources(directory: &Path, root: &Path, found: &mut Vec<String>) -> usize {
+fn check_directory(
+    directory: &Path,
+    root: &Path,
+    breaches: &impl Fn(&str, &str) -> Vec<String>,
+    found: &mut Vec<String>,
+) -> usize {
     let mut files = 0;
     for entry in fs::read_dir(directory)
         .expect("the sources can be read")
@@ -271,7 +268,7 @@ fn check_sources(directory: &Path, root: &Path, found: &mut Vec<String>) -> usiz
     {
         let path = entry.path();
         if path.is_dir() {
-            files += check_sources(&path, root, found);
+            files += check_directory(&path, root, breaches, found);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             let name = path
                 .strip_prefix(root)
@@ -279,7 +276,6 @@ fn check_sources(directory: &Path, root: &Path, found: &mut Vec<String>) -> usiz
                 .to_string_lossy();
             let text = fs::read_to_string(&path).expect("a source file is UTF-8");
             found.extend(breaches(&name, &text));
-            found.extend(wall_clocks(&name, &text));
             files += 1;
         }
     }
@@ -288,10 +284,7 @@ fn check_sources(directory: &Path, root: &Path, found: &mut Vec<String>) -> usiz
 
 #[test]
 fn imports_run_downwards() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut found = Vec::new();
-    let files = check_sources(&root, &root, &mut found);
-    assert!(files > 10, "only {files} source files were found");
+    let found = check_sources(breaches);
     assert!(
         found.is_empty(),
         "against the layers:\n{}",
@@ -389,26 +382,4 @@ fn what_is_allowed_is_no_breach() {
     for (path, text) in allowed {
         assert_eq!(breaches(path, text), Vec::<String>::new(), "{path}: {text}");
     }
-}
-
-/// A clock that is put forward by an hour ages no instance and ends no back-off.
-#[test]
-fn a_planted_wall_clock_is_found() {
-    for (path, text) in [
-        ("instances/slots/runs.rs", "fn f() { SystemTime::now(); }"),
-        (
-            "instances/table.rs",
-            "use std::time::{Duration, SystemTime};",
-        ),
-        (
-            "backend/process/start.rs",
-            "let began = jiff::Timestamp::now();",
-        ),
-        ("backend/process/runtime_dir.rs", "metadata.modified()"),
-    ] {
-        assert!(!wall_clocks(path, text).is_empty(), "{path}: {text}");
-    }
-    let allowed = "// SystemTime\nuse std::time::Instant;";
-    assert!(wall_clocks("instances/table.rs", allowed).is_empty());
-    assert!(wall_clocks("gateway/x.rs", "SystemTime::now()").is_empty());
 }

@@ -9,6 +9,8 @@ mod admission;
 #[cfg(test)]
 mod canaries;
 #[cfg(test)]
+mod clocks;
+#[cfg(test)]
 mod conformance;
 #[cfg(test)]
 mod crowds;

@@ -109,6 +109,10 @@ fn a_flood_of_output_that_nobody_reads_stops_nothing() {
     assert_eq!(pids.len(), 1);
     let pids: BTreeSet<_> = (0..10).map(|i| bench.pid(&format!("A={i}\n"))).collect();
     assert_eq!(pids.len(), 10);
-    bench.finish();
+    // Nor does the end wait, whoever brings it.
+    crate::harness::signal(bench.gateway.pid(), "KILL");
+    eventually("gateway and workers are gone", || {
+        marked(&bench.mark).is_empty().then_some(())
+    });
     drop(held);
 }
