@@ -184,6 +184,27 @@ fn news_of_an_old_run_never_touches_its_successor() {
 }
 
 #[test]
+fn the_outcome_of_an_old_start_never_touches_the_one_under_way() {
+    let mut bench = Bench::new(config(9));
+    let (instance, old) = bench.idle(1, "a");
+    bench.slots.exited(&instance, old, "gone", bench.now);
+    bench.slots.ended(old);
+    let (new, _) = bench.waits(&instance, 7);
+    // Each outcome counts as the end of a start.
+    for other in 2..4 {
+        let other = bench.instance(other);
+        bench.waits(&other, 0);
+    }
+    bench.orders();
+    bench.slots.start_failed(&instance, old, "no", bench.now);
+    assert_eq!(bench.orders(), [""; 0]);
+    bench.slots.started(&instance, old, "late", bench.now);
+    assert_eq!(bench.orders(), ["stop late"]);
+    bench.slots.started(&instance, new, "b", bench.now);
+    assert_eq!(bench.orders(), ["tell 7 b"]);
+}
+
+#[test]
 fn a_retired_run_finishes_its_calls_and_is_then_stopped() {
     let mut bench = Bench::new(config(4));
     let (instance, run) = bench.ready(1, "a");

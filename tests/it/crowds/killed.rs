@@ -100,7 +100,7 @@ fn call(client: usize, address: &Address, over: &AtomicBool, served: &AtomicUsiz
 fn start(mark: &str, directory: &std::path::Path) -> Gateway {
     let backend = format!("{}env = {{ MARK = {mark:?} }}\n", sample());
     let directory = directory.to_str().expect("a path in UTF-8");
-    let setup = gateway("[instances]\nmax = 16\n", &backend);
+    let setup = gateway("[instances]\nmax = 10\n", &backend);
     setup
         .variable("MARK", mark)
         .variable("XDG_RUNTIME_DIR", directory)
@@ -140,7 +140,10 @@ fn killed_under_load(victims: Victims) {
             }
             assert!(
                 passed < SOON,
-                "round {round}, {victims:?}: {left:?} of {before} live on"
+                "round {round}, {victims:?}: of {before} live on {:?}",
+                left.iter()
+                    .map(|pid| processes::arguments(*pid))
+                    .collect::<Vec<_>>()
             );
         }
         gateway.wait_exit(DEADLINE);

@@ -54,6 +54,12 @@ pub(super) fn marked(mark: &str) -> Vec<u32> {
     pids().into_iter().filter(is_marked).collect()
 }
 
+/// A process's arguments, one after the other.
+pub(super) fn arguments(pid: u32) -> String {
+    let arguments = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    String::from_utf8_lossy(&arguments).replace('\0', " ")
+}
+
 /// Counts the children of a process as they come and go.
 pub(super) struct Count {
     done: Arc<AtomicBool>,

@@ -99,9 +99,12 @@ impl Descendants {
         if self.watchdog.is_some_and(Process::lives) {
             return Vec::new();
         }
-        let seen = all().into_iter().filter_map(Process::at);
-        seen.filter(|process| Marker::of(process.pid) == Marker::Nonce(nonce.to_owned()))
-            .collect()
+        let nonce = Marker::Nonce(nonce.to_owned());
+        let is_marked = |pid: &Pid| Marker::of(*pid) == nonce;
+        // Most are strangers, of which a look is enough; whose number it is, is asked between two.
+        let seen = all().into_iter().filter(is_marked);
+        let seen = seen.filter_map(Process::at);
+        seen.filter(|process| is_marked(&process.pid)).collect()
     }
 
     /// Whether one of them is worth waiting for.
