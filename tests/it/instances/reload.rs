@@ -19,7 +19,7 @@ fn reload(bench: &Bench, config: &str, said: &str, times: usize) {
         .wait_stderr(said, |log| log.matches(said).count() == times);
 }
 
-const FOLLOWED: &str = "the backends are as configured";
+const FOLLOWED: &str = "the new configuration is in force";
 
 #[test]
 fn changed_backends_get_new_processes_and_the_others_keep_theirs() {
@@ -27,7 +27,7 @@ fn changed_backends_get_new_processes_and_the_others_keep_theirs() {
     let kept = bench.pid("KEPT=1\n");
     let before = bench.pid("A=1\n");
     let pids = bench.under_load("A=1\n", |seen| {
-        reload(&bench, &config("two"), FOLLOWED, 2);
+        reload(&bench, &config("two"), FOLLOWED, 1);
         eventually("another serves", || {
             seen.has_other_than(before).then_some(())
         });
@@ -50,7 +50,7 @@ fn a_configuration_that_changes_nothing_or_is_wrong_ends_nothing() {
     let envs = ["KEPT=1\n", "A=1\n"];
     let before = envs.map(|env| bench.pid(env));
     let pids = bench.under_load("A=1\n", |_| {
-        reload(&bench, &config("one"), FOLLOWED, 2);
+        reload(&bench, &config("one"), FOLLOWED, 1);
         let wrong = [
             "this is no TOML",
             "[[backend]]\nname = \"b\"\ncommand = []\n",
@@ -89,7 +89,7 @@ fn a_call_under_way_is_finished_by_the_old_process() {
         let in_flight = bench.gateway.metrics().sum("envgate_calls_in_flight");
         (in_flight == Some(1.0)).then_some(())
     });
-    reload(&bench, &config("two"), FOLLOWED, 2);
+    reload(&bench, &config("two"), FOLLOWED, 1);
     let after = bench.pid("A=1\n");
     assert_ne!(before, after);
     assert!(is_there(before), "it has a call");
@@ -103,7 +103,7 @@ fn limits_follow_without_a_new_process() {
     let bench = Bench::start(&config("one"));
     let before = bench.pid("A=1\n");
     let shorter = format!("[instances]\nidle_timeout = \"1s\"\n{}", config("one"));
-    reload(&bench, &shorter, FOLLOWED, 2);
+    reload(&bench, &shorter, FOLLOWED, 1);
     bench.wait_gone(before);
     bench.finish();
 }
