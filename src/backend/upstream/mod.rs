@@ -28,7 +28,7 @@ use tokio::time::timeout_at;
 pub(super) use self::members::MemberLease;
 use self::{
     members::{AcquireError, Members, Tried},
-    outliving::{Outliving, UnderWay},
+    outliving::{Left, Outliving, UnderWay},
 };
 use super::{
     Affinity, CallBody, Config, Pool, SendError, Sent, Undelivered, UpstreamConfig, UpstreamUrl,
@@ -48,6 +48,7 @@ pub struct Upstream {
     members: Arc<Members>,
     health_interval: Option<Duration>,
     reach: Arc<Reach>,
+    left: Arc<Left>,
     metrics: Arc<Metrics>,
 }
 
@@ -81,6 +82,7 @@ impl Upstream {
                     .upstream_connect_failures_total
                     .with_label_values(&[&config.name]),
             }),
+            left: Arc::default(),
             metrics,
         }
     }
@@ -173,7 +175,7 @@ impl Upstream {
                 let under_way = UnderWay::noted();
                 let noted = under_way.clone();
                 let call = async move { reach.send(&pool, lease, request, deadline, &noted).await };
-                Outliving::new(call, under_way).await
+                Outliving::new(call, under_way, Arc::clone(&self.left)).await
             } else {
                 let nowhere = UnderWay::default();
                 self.reach

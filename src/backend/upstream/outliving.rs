@@ -3,7 +3,8 @@
 //! A C# worker goes on with a call whose connection was closed, and nobody would know until when. So
 //! only the way to it is closed (a FIN, on which workers that can cancel do so) and the other stays
 //! open: the call has ended when the answer comes, when the worker closes, or at the call's own
-//! deadline, after which nothing is known. Nobody reads the answer.
+//! deadline, after which nothing is known: a worker that never answers would be lost for good.
+//! Nobody reads the answer.
 
 use std::{
     pin::Pin,
@@ -12,7 +13,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, task::JoinSet};
 
 use crate::backend::link::Witness;
 
@@ -43,6 +44,22 @@ impl UnderWay {
     }
 }
 
+/// The calls that go on without their callers.
+#[derive(Debug, Default)]
+pub(super) struct Left(Mutex<JoinSet<()>>);
+
+impl Left {
+    /// Where the thread's runtime is going down, the call goes with it.
+    fn wait_for(&self, call: impl Future<Output: Send> + Send + 'static) {
+        let Ok(runtime) = Handle::try_current() else {
+            return;
+        };
+        let mut calls = self.0.lock();
+        while calls.try_join_next().is_some() {}
+        calls.spawn_on(async { drop(call.await) }, &runtime);
+    }
+}
+
 /// A call's future. Dropped before anything of the call was written it is just that; later it goes
 /// on as a task of its own.
 pub(super) struct Outliving<F>
@@ -51,16 +68,18 @@ where
 {
     call: Option<Pin<Box<F>>>,
     under_way: UnderWay,
+    left: Arc<Left>,
 }
 
 impl<F> Outliving<F>
 where
     F: Future<Output: Send> + Send + 'static,
 {
-    pub(super) fn new(call: F, under_way: UnderWay) -> Self {
+    pub(super) fn new(call: F, under_way: UnderWay, left: Arc<Left>) -> Self {
         Self {
             call: Some(Box::pin(call)),
             under_way,
+            left,
         }
     }
 }
@@ -88,10 +107,9 @@ where
     fn drop(&mut self) {
         if let Some(call) = self.call.take()
             && let Some(connection) = self.under_way.connection()
-            && let Ok(runtime) = Handle::try_current()
         {
             connection.leave();
-            runtime.spawn(async { drop(call.await) });
+            self.left.wait_for(call);
         }
     }
 }

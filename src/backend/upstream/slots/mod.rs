@@ -5,13 +5,21 @@
 //! on which no call is under way goes to the env that has waited longest: since its first call that
 //! waits came, or since one of its calls was served last. A member whose holder has had its slice
 //! takes no more of the holder's calls while others wait for it, so that it falls idle and changes
-//! hands. So an env waits at most for those that were before it, once each: for a slice and what is
-//! under way at its end. A busy env takes further members only where nobody waits for them.
+//! hands. A busy env takes further members only where nobody waits for them.
+//!
+//! The slice counts from the first answer that the holder gets: until then its worker may be loading
+//! it. Where none of the calls is answered with which the member changed hands, the turn ends with
+//! the last of them. So an env waits at most for those that were before it, once each: for a reload
+//! (the time to the first answer, at most one call), a slice, and the longest call that is under way
+//! at its end. That is the envs that wait, times slice and reload and longest call; several members
+//! share the turns. It is the wait of an env for its next call to be served; of its calls as many are
+//! served in a turn as a slice has room for.
 //!
 //! A member keeps the first code that it is sent: it never gets another, nor, after one, a call
 //! without, until it has been down.
 //!
-//! Invariants: the calls under way on a member are of one env; nobody waits while a member that may
+//! Invariants: the calls under way on a member are of one env (a call is under way until it is
+//! answered or its time is over, also where its caller has left); nobody waits while a member that may
 //! take the call is idle, or is the env's own and has room.
 
 mod place;

@@ -1,5 +1,6 @@
 //! The rules, one by one.
 
+mod many;
 mod pool;
 mod properties;
 mod turns;
