@@ -81,8 +81,8 @@ class Servers:
         )
         text = f"""
             daemon off; worker_processes {workers}; pid {directory}/nginx{port}.pid;
-            error_log /dev/null emerg; worker_rlimit_nofile 16384;
-            events {{ worker_connections 8192; {events} }}
+            error_log /dev/null emerg; worker_rlimit_nofile 32768;
+            events {{ worker_connections 32768; {events} }}
             http {{ access_log off; keepalive_requests 1000000000; {temporary} {http} }}"""
         config = self.file(f"nginx{port}.conf", text)
         return self.start(["nginx", "-p", directory, "-c", config], port)

@@ -23,7 +23,8 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 from processes import Servers, env_text, envelope, free_ports, machine, version
 
-COLUMNS = ("calls/s", "reloads", "reloads per 100 calls", "p50 ms", "p99 ms", "errors")
+COLUMNS = ("calls/s", "reloads", "reloads per 100 calls", "p50 ms", "p99 ms", "longest ms",
+           "longest of an env ms", "overlaps", "errors")
 
 
 def arguments():
@@ -71,12 +72,13 @@ def requests(options):
 
 
 async def client(port, envs, prepared, until, calls):
-    """Calls one after the other until it is time; notes when each began, how long it took, and
-    how it was answered: `ok` is as it should be."""
+    """Calls one after the other until it is time; notes when each began, how long it took, how it
+    was answered (`ok` is as it should be), and its env."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     while (began := time.monotonic()) < until:
-        said = await exchange(reader, writer, prepared[next(envs)])
-        calls.append((began, time.monotonic() - began, said))
+        env = next(envs)
+        said = await exchange(reader, writer, prepared[env])
+        calls.append((began, time.monotonic() - began, said, env))
         if said != "ok":
             await asyncio.sleep(0.05)
     writer.close()
@@ -115,7 +117,7 @@ class OpenLoop:
                 await asyncio.sleep(due - now)
             env = next(envs)
             if len(self.under_way) >= self.options.most:
-                self.calls.append((due, 0, "nobody took it"))
+                self.calls.append((due, 0, "nobody took it", env))
                 continue
             port = self.ports[number % len(self.ports)]
             task = asyncio.create_task(self.call(port, env, due))
@@ -123,6 +125,8 @@ class OpenLoop:
             task.add_done_callback(self.under_way.discard)
         for task in self.under_way:
             task.cancel()
+        if self.under_way:
+            await asyncio.wait(self.under_way)
         for _, writer in self.idle:
             writer.close()
 
@@ -133,7 +137,9 @@ class OpenLoop:
             self.idle.append(link)
         except (OSError, asyncio.IncompleteReadError):
             said = "no answer"
-        self.calls.append((due, time.monotonic() - due, said))
+        except asyncio.CancelledError:
+            said = "unanswered at the end"
+        self.calls.append((due, time.monotonic() - due, said, env))
 
 
 async def measure(options, ports, control):
@@ -154,8 +160,8 @@ async def measure(options, ports, control):
     after = await asyncio.to_thread(ask, control, "counts")
     await asyncio.wait_for(everyone, 90)
     ended = [call for call in calls if measured_from <= call[0] + call[1] < until]
-    good = sorted(taken for _, taken, said in ended if said == "ok")
-    errors = collections.Counter(said for _, _, said in ended if said != "ok")
+    good = sorted(taken for _, taken, said, _ in ended if said == "ok")
+    errors = collections.Counter(said for _, _, said, _ in ended if said != "ok")
     for said, times in errors.items():
         print(f"{times} times: {said}", file=sys.stderr)
     reloads = total(after, "reloads") - total(before, "reloads")
@@ -166,8 +172,25 @@ async def measure(options, ports, control):
         100 * reloads / max(done, 1),
         1000 * good[len(good) // 2],
         1000 * good[int(len(good) * 0.99)],
+        1000 * good[-1],
+        1000 * max(longest_wait(calls, env) for env in range(options.envs)),
+        total(after, "overlaps") - total(before, "overlaps"),
         errors.total(),
     )
+
+
+def longest_wait(calls, env):
+    """The longest time in which an env had calls under way and none was answered."""
+    own = [call for call in calls if call[3] == env and call[2] != "nobody took it"]
+    begins = ((began, 1, None) for began, _, _, _ in own)
+    ends = ((began + taken, -1, said) for began, taken, said, _ in own)
+    longest = under_way = since = 0
+    for moment, change, said in sorted((*begins, *ends), key=lambda event: event[:2]):
+        longest = max(longest, moment - since if under_way else 0)
+        if under_way == 0 or said == "ok":
+            since = moment
+        under_way += change
+    return longest
 
 
 def ask(port, what):
@@ -236,7 +259,7 @@ def table(results):
     for name, rows in results.items():
         values = [statistics.median(column) for column in zip(*rows)]
         cells = [f"{values[0]:.1f}", f"{values[1]:.0f}", f"{values[2]:.1f}", f"{values[3]:.0f}",
-                 f"{values[4]:.0f}", f"{values[5]:.0f}"]
+                 *(f"{value:.0f}" for value in values[4:])]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

@@ -6,13 +6,14 @@ another env loads that one (`--reload`), after the calls that run have ended; wh
 meanwhile waits, in the order of coming. Calls of the env that is held run together, ten at once.
 The work is waiting, not computing, so that one process can stand for many machines.
 
-`GET /counts` at any of the ports tells what happened so far; `GET /reset` forgets it and every env.
+`GET /counts` at any of the ports tells what happened so far: among it the overlaps, calls that came
+while a call of another env was there. `GET /reset` forgets it and every env.
 """
 
 import argparse
 import asyncio
 import json
-from collections import deque
+from collections import Counter, deque
 
 CONCURRENCY = 10
 ANSWER = b'{"result":"ok","returned":"Hello!","special":{"sessionId":null,"logs":[],"executionDuration":0.002}}'
@@ -23,17 +24,24 @@ class Worker:
         self.loop = loop
         self.reload_seconds = reload_seconds
         self.call_seconds = call_seconds
+        self.lives = 0
         self.reset()
 
     def reset(self):
+        self.lives += 1
+        self.here = Counter()
         self.held = None
         self.loading = False
         self.running = 0
         self.waiting = deque()
         self.calls = 0
         self.reloads = 0
+        self.overlaps = 0
 
     def call(self, env, answer):
+        self.here[env] += 1
+        if len(self.here) > 1:
+            self.overlaps += 1
         self.waiting.append((env, answer))
         self.go_on()
 
@@ -44,19 +52,26 @@ class Worker:
                 if self.running == 0:
                     self.loading = True
                     self.reloads += 1
-                    self.loop.call_later(self.reload_seconds, self.loaded, env)
+                    self.loop.call_later(self.reload_seconds, self.loaded, self.lives, env)
                 return
             self.waiting.popleft()
             self.running += 1
-            self.loop.call_later(self.call_seconds, self.done, answer)
+            self.loop.call_later(self.call_seconds, self.done, self.lives, answer)
 
-    def loaded(self, env):
+    def loaded(self, life, env):
+        if life != self.lives:
+            return
         self.loading = False
         self.held = env
         self.go_on()
 
-    def done(self, answer):
+    def done(self, life, answer):
+        if life != self.lives:
+            return
         self.running -= 1
+        self.here[self.held] -= 1
+        if not self.here[self.held]:
+            del self.here[self.held]
         self.calls += 1
         answer(ANSWER)
         self.go_on()
@@ -88,7 +103,8 @@ class Connection(asyncio.Protocol):
         body = bytes(self.received[head_end + 4 : body_end])
         del self.received[:body_end]
         if head.startswith(b"get /counts"):
-            counts = [{"calls": each.calls, "reloads": each.reloads} for each in self.workers]
+            counts = [{"calls": each.calls, "reloads": each.reloads, "overlaps": each.overlaps}
+                      for each in self.workers]
             self.answer(json.dumps(counts).encode())
         elif head.startswith(b"get /reset"):
             for each in self.workers:

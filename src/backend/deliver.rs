@@ -10,7 +10,7 @@ use super::{
     Answer, AnswerBody, CallBody, Endpoint, Pool, SendError,
     connect::{ConnectError, connect},
     exchange::{self, Failed},
-    link::Link,
+    link::{Link, Witness},
     upstream::MemberLease,
 };
 
@@ -54,6 +54,18 @@ pub async fn send_to(
     Ok(delivered.into_sent(began, endpoint.id, None, pool))
 }
 
+/// How far a call has come.
+pub(super) enum Progress<'a> {
+    /// A connection came about.
+    Connected,
+    /// It didn't.
+    NotConnected(&'a ConnectError),
+    /// It is about to be written to the connection that this is the witness of.
+    Writing(&'a Arc<Witness>),
+    /// Not a byte was written after all.
+    Unwritten,
+}
+
 /// A call that one worker has begun to answer.
 pub(super) struct Delivered {
     answer: Response<Incoming>,
@@ -81,7 +93,7 @@ impl Delivered {
 }
 
 /// Sends a call to a worker and waits for the head of its answer, at most until `deadline`.
-/// `connected` is told of each connection that was tried.
+/// `tell` is told how far it has come.
 ///
 /// Dropping the future closes the connection, which cancels the call at the worker.
 pub(super) async fn deliver(
@@ -89,7 +101,7 @@ pub(super) async fn deliver(
     endpoint: &Endpoint,
     mut request: Request<CallBody>,
     deadline: tokio::time::Instant,
-    connected: impl Fn(Result<(), &ConnectError>),
+    tell: impl Fn(Progress<'_>),
 ) -> Result<Delivered, Undelivered> {
     request
         .headers_mut()
@@ -99,7 +111,10 @@ pub(super) async fn deliver(
             Some(link) => (link, false),
             None => {
                 let link = connect(&endpoint.address, deadline).await;
-                connected(link.as_ref().map(|_| ()));
+                tell(match &link {
+                    Ok(_) => Progress::Connected,
+                    Err(error) => Progress::NotConnected(error),
+                });
                 match link {
                     Ok(link) => (link, true),
                     Err(ConnectError::Exhausted(error)) => {
@@ -116,8 +131,13 @@ pub(super) async fn deliver(
                 }
             }
         };
+        tell(Progress::Writing(&link.witness));
         let sent_at = Instant::now();
-        match timeout_at(deadline, exchange::send(&mut link, request)).await {
+        let result = timeout_at(deadline, exchange::send(&mut link, request)).await;
+        if let Ok(Err(Failed::NotSent(_))) = &result {
+            tell(Progress::Unwritten);
+        }
+        match result {
             Ok(Ok(answer)) => {
                 return Ok(Delivered {
                     answer,

@@ -38,12 +38,20 @@ pub(super) struct Witness {
     pub(super) answered: AtomicBool,
     /// Informational answers (1xx) so far.
     pub(super) informational: AtomicU32,
+    /// Whether the caller has left and only the call's end is waited for.
+    left: AtomicBool,
 }
 
 impl Witness {
     pub(super) fn reset(&self) {
         self.answered.store(false, Relaxed);
         self.informational.store(0, Relaxed);
+    }
+
+    /// The caller has left: the peer reads the end of the stream, as if the connection were closed.
+    /// It happens as the connection is driven next, which then serves no other call.
+    pub(super) fn leave(&self) {
+        self.left.store(true, Relaxed);
     }
 }
 
@@ -54,6 +62,7 @@ impl Link {
         let socket = Socket {
             stream,
             witness: Arc::clone(&witness),
+            has_ended: false,
         };
         let (sender, connection) = http1::Builder::new()
             .handshake(TokioIo::new(socket))
@@ -82,10 +91,11 @@ impl Link {
     }
 }
 
-/// A socket that notes when bytes come.
+/// A socket that notes when bytes come, and ends its own direction when the caller has left.
 struct Socket {
     stream: Stream,
     witness: Arc<Witness>,
+    has_ended: bool,
 }
 
 impl AsyncRead for Socket {
@@ -94,6 +104,10 @@ impl AsyncRead for Socket {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.witness.left.load(Relaxed) && !self.has_ended {
+            // One that can't be ended is closed already, which reading tells.
+            self.has_ended = Pin::new(&mut self.stream).poll_shutdown(cx).is_ready();
+        }
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
         if buffer.filled().len() > before {

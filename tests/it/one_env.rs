@@ -1,8 +1,10 @@
 //! Pools whose workers hold one env each: who gets a member, and for how long.
 
+mod overlap;
+
 use std::{path::Path, thread, time::Duration};
 
-use crate::harness::{Backend, Call, Client, Gateway, Step, eventually, ok};
+use crate::harness::{Backend, Call, Client, Gateway, Message, Step, eventually, ok};
 
 const RECIPE: &str = "X-Unisave-Initialization-Recipe-Url";
 
@@ -27,15 +29,21 @@ fn call(gateway: &Gateway, env: &str) -> Client {
     client
 }
 
+/// The env of a call, as a member was sent it.
+fn env_of(message: &Message) -> String {
+    let body = message.text();
+    let env = body
+        .split_once("GAME=")
+        .and_then(|(_, rest)| rest.split_once("\\n"));
+    env.expect("a call with an env").0.to_owned()
+}
+
 /// The envs of the calls that a member was sent, in order.
 fn envs(backend: &Backend) -> Vec<String> {
-    let seen = backend.seen();
-    let env = |body: String| {
-        let rest = body.split_once("GAME=").map(|(_, rest)| rest.to_owned());
-        rest.and_then(|rest| Some(rest.split_once("\\n")?.0.to_owned()))
-    };
-    seen.iter()
-        .map(|seen| env(seen.message.text()).expect("a call with an env"))
+    backend
+        .seen()
+        .iter()
+        .map(|seen| env_of(&seen.message))
         .collect()
 }
 
@@ -71,27 +79,29 @@ fn two_envs_on_one_member_never_overlap() {
 fn a_holder_that_has_had_its_slice_makes_way() {
     let backend = holding();
     let gateway = before(&[backend.url()], "1ms", "");
-    let mut first = call(&gateway, "a");
+    let mut loads = call(&gateway, "a");
     backend.wait_seen(1);
-    // As long as nobody else waits, its slice doesn't matter.
-    thread::sleep(Duration::from_millis(5));
+    let mut other = call(&gateway, "b");
+    // As long as it may be loading, its slice hasn't begun.
+    backend.assert_seen_stays(1, WATCHED);
     let mut second = call(&gateway, "a");
     backend.wait_seen(2);
-    let mut other = call(&gateway, "b");
-    backend.assert_seen_stays(2, WATCHED);
+    backend.release(1);
+    backend.wait_scripts_done(1);
+    thread::sleep(WATCHED);
     let mut third = call(&gateway, "a");
     backend.assert_seen_stays(2, WATCHED);
-    backend.release(2);
+    backend.release(1);
     backend.wait_seen(3);
-    first.read().assert_returned("1");
-    second.read().assert_returned("1");
     backend.assert_seen_stays(3, WATCHED);
     backend.release(1);
     other.read().assert_returned("1");
     backend.wait_seen(4);
     assert_eq!(envs(&backend), ["a", "a", "b", "a"]);
     backend.release_all();
-    third.read().assert_returned("1");
+    for client in [&mut loads, &mut second, &mut third] {
+        client.read().assert_returned("1");
+    }
 }
 
 #[test]
@@ -140,17 +150,18 @@ fn a_busy_env_spreads_to_members_that_nobody_waits_for() {
 
 #[test]
 fn who_leaves_gives_up_its_place() {
-    let backend = holding();
+    let backend = Backend::start(vec![vec![ok("1")], vec![Step::Hold, ok("1")]]);
     let gateway = before(&[backend.url()], "1ms", "");
+    call(&gateway, "a").read().assert_returned("1");
     let mut first = call(&gateway, "a");
-    backend.wait_seen(1);
-    let leaves = call(&gateway, "b");
-    backend.assert_seen_stays(1, WATCHED);
-    let mut second = call(&gateway, "a");
-    backend.assert_seen_stays(1, WATCHED);
-    drop(leaves);
     backend.wait_seen(2);
-    assert_eq!(envs(&backend), ["a", "a"]);
+    let leaves = call(&gateway, "b");
+    backend.assert_seen_stays(2, WATCHED);
+    let mut second = call(&gateway, "a");
+    backend.assert_seen_stays(2, WATCHED);
+    drop(leaves);
+    backend.wait_seen(3);
+    assert_eq!(envs(&backend), ["a", "a", "a"]);
     backend.release_all();
     first.read().assert_returned("1");
     second.read().assert_returned("1");

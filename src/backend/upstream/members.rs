@@ -22,17 +22,23 @@ use super::{
     member::{Found, Member},
     one_env::OneEnv,
     outage::now_millis,
+    slots::Stage,
 };
 use crate::backend::{Affinity, Balance};
 
-/// Calls that may wait for a member of one backend: as many as the default ceiling of one env.
-pub(super) const MAX_WAITING: usize = 1024;
+/// Calls that may wait for a member of one backend that runs one call at a time: as many as the
+/// default ceiling of one env.
+const MAX_WAITING: usize = 1024;
 
 /// The members that a call has been to in vain.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Tried(Vec<u64>);
 
 impl Tried {
+    pub(super) const fn none() -> Self {
+        Self(Vec::new())
+    }
+
     pub(super) fn add(&mut self, member: u64) {
         self.0.push(member);
     }
@@ -87,6 +93,16 @@ impl Members {
             waiting: Mutex::default(),
             one_env: env_slice.map(|slice| OneEnv::new(limit, slice)),
         }
+    }
+
+    /// Whether each holds one env at a time.
+    pub(super) fn hold_one_env(&self) -> bool {
+        self.one_env.is_some()
+    }
+
+    /// The members, for as short as that takes.
+    pub(super) fn glance(&self) -> arc_swap::Guard<Arc<Vec<Arc<Member>>>> {
+        self.set.load()
     }
 
     /// All members.
@@ -188,7 +204,7 @@ impl Members {
         member.in_flight.fetch_add(1, Relaxed);
         member.last_sent.store(affinity.unwrap_or(0), Relaxed);
         member.last_turn.store(turn, Relaxed);
-        Some(MemberLease::new(member, Arc::clone(self)))
+        Some(MemberLease::new(member, Arc::clone(self), Stage::Loaded))
     }
 
     /// Hands free members to those who wait. A member that comes back after its back-off or a good
@@ -238,12 +254,29 @@ fn as_gauge(count: usize) -> i64 {
 pub(crate) struct MemberLease {
     member: Arc<Member>,
     members: Arc<Members>,
+    /// What its end says where the member holds one env.
+    stage: Stage,
 }
 
 impl MemberLease {
     /// Of a call that is counted already.
-    pub(super) fn new(member: Arc<Member>, members: Arc<Members>) -> Self {
-        Self { member, members }
+    pub(super) fn new(member: Arc<Member>, members: Arc<Members>, stage: Stage) -> Self {
+        Self {
+            member,
+            members,
+            stage,
+        }
+    }
+
+    /// The head of the answer has come. Only the first calls of a turn have something to tell.
+    pub(super) fn answered(&mut self) {
+        if self.stage == Stage::Loaded {
+            return;
+        }
+        self.stage = Stage::Loaded;
+        if let Some(one_env) = &self.members.one_env {
+            one_env.answered(self.member.endpoint.id);
+        }
     }
 
     pub(super) fn member(&self) -> &Member {
@@ -255,7 +288,7 @@ impl Drop for MemberLease {
     fn drop(&mut self) {
         if let Some(one_env) = &self.members.one_env {
             self.member.in_flight.fetch_sub(1, Relaxed);
-            return one_env.end(&self.members, self.member.endpoint.id);
+            return one_env.end(&self.members, self.member.endpoint.id, self.stage);
         }
         if self.members.limit.is_none() {
             self.member.in_flight.fetch_sub(1, Relaxed);

@@ -1,16 +1,17 @@
 //! The upstream backend: a pool of workers that something else runs.
 //!
 //! `members` knows who they are and hands out leases, `balance` chooses; where each member holds one
-//! env, `slots` schedules and `one_env` waits. `outage` remembers who refused, `resolve` and `probe`
-//! keep watch. A refused connection takes a
-//! member out, with back-off; a time-out only counts as busy, because another connection to a slow
-//! member makes it slower; the last member is never taken out.
+//! env, `slots` schedules, `one_env` waits, and `outliving` sees to it that a call ends only when
+//! its worker has answered. `outage` remembers who refused, `resolve` and `probe` keep watch. A
+//! refused connection takes a member out, with back-off; a time-out only counts as busy, because
+//! another connection to a slow member makes it slower; the last member is never taken out.
 
 mod balance;
 mod member;
 mod members;
 mod one_env;
 mod outage;
+mod outliving;
 mod probe;
 mod resolve;
 mod slots;
@@ -26,12 +27,13 @@ use tokio::time::timeout_at;
 
 pub(super) use self::members::MemberLease;
 use self::{
-    member::Member,
     members::{AcquireError, Members, Tried},
+    outliving::{Left, Outliving, UnderWay},
 };
 use super::{
     Affinity, CallBody, Config, Pool, SendError, Sent, Undelivered, UpstreamConfig, UpstreamUrl,
-    connect::ConnectError, deliver::deliver,
+    connect::ConnectError,
+    deliver::{Delivered, Progress, deliver},
 };
 use crate::telemetry::Metrics;
 
@@ -45,9 +47,17 @@ pub struct Upstream {
     urls: Vec<UpstreamUrl>,
     members: Arc<Members>,
     health_interval: Option<Duration>,
+    reach: Arc<Reach>,
+    left: Arc<Left>,
+    metrics: Arc<Metrics>,
+}
+
+/// Who could be reached and who couldn't.
+#[derive(Debug)]
+struct Reach {
+    backend: String,
     connects: IntCounter,
     connect_failures: IntCounter,
-    metrics: Arc<Metrics>,
 }
 
 impl Upstream {
@@ -63,12 +73,16 @@ impl Upstream {
             urls: pool.urls.clone(),
             members,
             health_interval: config.health_interval,
-            connects: metrics
-                .upstream_connects_total
-                .with_label_values(&[&config.name]),
-            connect_failures: metrics
-                .upstream_connect_failures_total
-                .with_label_values(&[&config.name]),
+            reach: Arc::new(Reach {
+                backend: config.name.clone(),
+                connects: metrics
+                    .upstream_connects_total
+                    .with_label_values(&[&config.name]),
+                connect_failures: metrics
+                    .upstream_connect_failures_total
+                    .with_label_values(&[&config.name]),
+            }),
+            left: Arc::default(),
             metrics,
         }
     }
@@ -122,7 +136,9 @@ impl Upstream {
     /// `affinity` names what the members should rather not change. A member
     /// that can't be reached is passed over for the next; once a byte is written there is no next.
     /// `at` is told the address of each member as the call goes to it.
-    /// Dropping the future closes the connection, which cancels the call at the backend.
+    /// Dropping the future closes the connection, which cancels the call at the backend. Where each
+    /// member holds one env, only the way there is closed, and the member counts as busy until it
+    /// has answered or closed the way back, at most until `deadline`.
     ///
     /// # Errors
     /// [`SendError`]; the variant says whether anything was sent.
@@ -152,13 +168,22 @@ impl Upstream {
                 Ok(Err(AcquireError::Crowded)) => return Err(SendError::Crowded),
                 Err(_) => return Err(SendError::Waited),
             };
-            let member = lease.member();
-            let endpoint = &member.endpoint;
-            *at = Some(Arc::clone(endpoint.name()));
-            let connected = |result: Result<(), &ConnectError>| self.connected(member, result);
-            match deliver(pool, endpoint, request, deadline, connected).await {
-                Ok(delivered) => {
-                    let endpoint = endpoint.id;
+            let endpoint = lease.member().endpoint.id;
+            *at = Some(Arc::clone(lease.member().endpoint.name()));
+            let delivered = if self.members.hold_one_env() {
+                let (reach, pool) = (Arc::clone(&self.reach), Arc::clone(pool));
+                let under_way = UnderWay::noted();
+                let noted = under_way.clone();
+                let call = async move { reach.send(&pool, lease, request, deadline, &noted).await };
+                Outliving::new(call, under_way, Arc::clone(&self.left)).await
+            } else {
+                let nowhere = UnderWay::default();
+                self.reach
+                    .send(pool, lease, request, deadline, &nowhere)
+                    .await
+            };
+            match delivered {
+                Ok((delivered, lease)) => {
                     return Ok(delivered.into_sent(began, endpoint, Some(lease), pool));
                 }
                 Err(Undelivered::Failed(error)) => return Err(error),
@@ -167,27 +192,42 @@ impl Upstream {
                     error,
                 }) => {
                     request = *unsent;
-                    tried.add(endpoint.id);
+                    tried.add(endpoint);
                     last_error = error.or(last_error);
                 }
             }
         }
     }
+}
 
-    /// Remembers who could be reached and who couldn't.
-    fn connected(&self, member: &Member, result: Result<(), &ConnectError>) {
-        match result {
-            Ok(()) => {
+impl Reach {
+    /// Sends a call to the member of its lease, and waits for the head of the answer.
+    async fn send(
+        &self,
+        pool: &Pool,
+        mut lease: MemberLease,
+        request: Request<CallBody>,
+        deadline: tokio::time::Instant,
+        under_way: &UnderWay,
+    ) -> Result<(Delivered, MemberLease), Undelivered> {
+        let member = lease.member();
+        let tell = |progress: Progress<'_>| match progress {
+            Progress::Connected => {
                 self.connects.inc();
-                member.outage.reached(&self.name, member);
+                member.outage.reached(&self.backend, member);
             }
-            Err(error) => {
+            Progress::NotConnected(error) => {
                 self.connect_failures.inc();
                 if let ConnectError::Unreachable(error) = error {
-                    member.outage.refused(&self.name, member, error);
+                    member.outage.refused(&self.backend, member, error);
                 }
             }
-        }
+            Progress::Writing(witness) => under_way.begin(witness),
+            Progress::Unwritten => under_way.end(),
+        };
+        let delivered = deliver(pool, &member.endpoint, request, deadline, tell).await?;
+        lease.answered();
+        Ok((delivered, lease))
     }
 }
 

@@ -14,7 +14,7 @@ use super::{
     member::Member,
     members::{AcquireError, MemberLease, Members, Tried, is_out},
     outage::now_millis,
-    slots::{Arrival, Outcome, Seen, Slots},
+    slots::{Arrival, Grant, Outcome, Seen, Slots, Stage},
 };
 use crate::backend::Affinity;
 
@@ -66,7 +66,7 @@ impl OneEnv {
         let arrive = |state: &mut State, set: &[Arc<Member>], now: Instant| {
             let (arrival, outcomes) = state.slots.arrive(who, tried, now);
             let arrival = match arrival {
-                Arrival::Served(id) => Ok(lease(members, set, id)),
+                Arrival::Served(grant) => Ok(lease(members, set, &grant)),
                 Arrival::Refused(error) => Ok(Err(error)),
                 Arrival::Waits(ticket) => {
                     let (hand_over, handed_over) = oneshot::channel();
@@ -86,6 +86,7 @@ impl OneEnv {
         let _wait = Wait {
             one_env: self,
             members,
+            who,
             ticket,
         };
         handed_over.await.unwrap_or(Err(AcquireError::NoneLeft))
@@ -97,17 +98,24 @@ impl OneEnv {
         hand_overs.deliver();
     }
 
+    /// The first answer has come to a call of the env that this member was handed to. Nobody is
+    /// served because of it.
+    pub(super) fn answered(&self, id: u64) {
+        self.state.lock().slots.answered(id, Instant::now());
+    }
+
     /// A call at this member has ended.
-    pub(super) fn end(&self, members: &Arc<Members>, id: u64) {
-        let ((), hand_overs) =
-            self.with_slots(members, |state, _, now| ((), state.slots.end(id, now)));
+    pub(super) fn end(&self, members: &Arc<Members>, id: u64, stage: Stage) {
+        let ((), hand_overs) = self.with_slots(members, |state, _, now| {
+            ((), state.slots.end(id, stage, now))
+        });
         hand_overs.deliver();
     }
 
-    fn leave(&self, members: &Arc<Members>, ticket: u64) {
+    fn leave(&self, members: &Arc<Members>, who: Affinity, ticket: u64) {
         let ((), hand_overs) = self.with_slots(members, |state, _, now| {
             let outcomes = match state.waiting.remove(&ticket) {
-                Some(_) => state.slots.leave(ticket, now),
+                Some(_) => state.slots.leave(who, ticket, now),
                 None => Vec::new(),
             };
             ((), outcomes)
@@ -123,7 +131,7 @@ impl OneEnv {
     ) -> (T, HandOvers) {
         let mut state = self.state.lock();
         // Under the lock, so that the schedule never goes back to members of before.
-        let set = members.all();
+        let set = members.glance();
         let now_by_outages = now_millis();
         let seen = set.iter().map(|member| Seen {
             id: member.endpoint.id,
@@ -137,7 +145,8 @@ impl OneEnv {
         outcomes.extend(more);
         let hand_overs = outcomes.into_iter().filter_map(|outcome| {
             let hand_over = state.waiting.remove(&outcome.ticket)?;
-            let handed = outcome.member.and_then(|id| lease(members, &set, id));
+            let granted = outcome.granted;
+            let handed = granted.and_then(|grant| lease(members, &set, &grant));
             Some((hand_over, handed))
         });
         let hand_overs = HandOvers(hand_overs.collect());
@@ -145,23 +154,26 @@ impl OneEnv {
     }
 }
 
-fn lease(members: &Arc<Members>, set: &[Arc<Member>], id: u64) -> Handed {
-    let member = set.iter().find(|member| member.endpoint.id == id);
+fn lease(members: &Arc<Members>, set: &[Arc<Member>], grant: &Grant) -> Handed {
+    let is_granted = |member: &&Arc<Member>| member.endpoint.id == grant.member;
+    let member = set.iter().find(is_granted);
     let member = member.ok_or(AcquireError::NoneLeft)?;
     member.asked_since.store(true, Relaxed);
     member.in_flight.fetch_add(1, Relaxed);
-    Ok(MemberLease::new(Arc::clone(member), Arc::clone(members)))
+    let member = Arc::clone(member);
+    Ok(MemberLease::new(member, Arc::clone(members), grant.stage))
 }
 
 /// A place among those who wait, given up on drop.
 struct Wait<'a> {
     one_env: &'a OneEnv,
     members: &'a Arc<Members>,
+    who: Affinity,
     ticket: u64,
 }
 
 impl Drop for Wait<'_> {
     fn drop(&mut self) {
-        self.one_env.leave(self.members, self.ticket);
+        self.one_env.leave(self.members, self.who, self.ticket);
     }
 }

@@ -125,7 +125,10 @@ fn envs_never_mix_and_processes_never_exceed_their_number() {
     assert!(most <= MAX_PROCESSES, "{most} processes at once");
     assert!(most * 2 > MAX_PROCESSES, "only {most} processes: no load");
     let served = by_env.iter().filter(|seen| seen.contains_key(&0)).count();
-    assert!(served > MAX_PROCESSES, "only {served} envs: none made room for another");
+    assert!(
+        served > MAX_PROCESSES,
+        "only {served} envs: none made room for another"
+    );
     // Whoever was unlucky is served once the crowd has gone.
     let mut client = Client::connect(&gateway);
     for (env, _) in envs

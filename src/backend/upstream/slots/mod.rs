@@ -5,13 +5,21 @@
 //! on which no call is under way goes to the env that has waited longest: since its first call that
 //! waits came, or since one of its calls was served last. A member whose holder has had its slice
 //! takes no more of the holder's calls while others wait for it, so that it falls idle and changes
-//! hands. So an env waits at most for those that were before it, once each: for a slice and what is
-//! under way at its end. A busy env takes further members only where nobody waits for them.
+//! hands. A busy env takes further members only where nobody waits for them.
+//!
+//! The slice counts from the first answer that the holder gets: until then its worker may be loading
+//! it. Where none of the calls is answered with which the member changed hands, the turn ends with
+//! the last of them. So an env waits at most for those that were before it, once each: for a reload
+//! (the time to the first answer, at most one call), a slice, and the longest call that is under way
+//! at its end. That is the envs that wait, times slice and reload and longest call; several members
+//! share the turns. It is the wait of an env for its next call to be served; of its calls as many are
+//! served in a turn as a slice has room for.
 //!
 //! A member keeps the first code that it is sent: it never gets another, nor, after one, a call
 //! without, until it has been down.
 //!
-//! Invariants: the calls under way on a member are of one env; nobody waits while a member that may
+//! Invariants: the calls under way on a member are of one env (a call is under way until it is
+//! answered or its time is over, also where its caller has left); nobody waits while a member that may
 //! take the call is idle, or is the env's own and has room.
 
 mod place;
@@ -24,28 +32,40 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub(super) use self::slot::Seen;
+pub(super) use self::slot::{Seen, Stage};
 use self::{
     place::{Place, Reach},
-    queue::{Queue, Ticket},
+    queue::Queues,
     slot::Slot,
 };
-use super::members::{AcquireError, MAX_WAITING, Tried};
+use super::members::{AcquireError, Tried};
 use crate::backend::Affinity;
 
 /// Calls that a member is sent at once where the framework sets no limit: a C# worker runs 10, lets
 /// 20 wait, and refuses the next.
 const MOST_AT_ONE_MEMBER: usize = 30;
 
+/// Calls that may wait for the members of one backend. What bounds them is how many connections
+/// clients may have and how many bytes may be held: this is several times the default of the one, and
+/// only says that there is an end.
+const MAX_WAITING: usize = 65_536;
+
 /// Members that have left and whose code is remembered: a name server may lose and find a worker
 /// that never went down.
 const MAX_DEPARTED: usize = 1024;
 
+/// A member for a call.
+#[derive(Debug)]
+pub(super) struct Grant {
+    /// Its id.
+    pub(super) member: u64,
+    pub(super) stage: Stage,
+}
+
 /// What becomes of a call that comes.
 #[derive(Debug)]
 pub(super) enum Arrival {
-    /// It goes to the member with this id.
-    Served(u64),
+    Served(Grant),
     /// It waits under this ticket.
     Waits(u64),
     /// No member is to be had.
@@ -56,8 +76,7 @@ pub(super) enum Arrival {
 #[derive(Debug)]
 pub(super) struct Outcome {
     pub(super) ticket: u64,
-    /// The id of its member.
-    pub(super) member: Result<u64, AcquireError>,
+    pub(super) granted: Result<Grant, AcquireError>,
 }
 
 /// All members, and all calls that wait for one.
@@ -69,10 +88,10 @@ pub(super) struct Slots {
     slots: Vec<Slot>,
     /// The codes of members that have left, by their rank seeds; the last to leave stands last.
     departed: VecDeque<(u64, u64)>,
-    queues: Vec<Queue>,
-    /// What tickets and waits are ordered by.
-    last_number: u64,
+    queues: Queues,
     turn: u64,
+    /// Whether calls that wait may do so in vain since they were looked at last.
+    is_news: bool,
 }
 
 impl Slots {
@@ -82,9 +101,9 @@ impl Slots {
             slice,
             slots: Vec::new(),
             departed: VecDeque::new(),
-            queues: Vec::new(),
-            last_number: 0,
+            queues: Queues::default(),
             turn: 0,
+            is_news: false,
         }
     }
 
@@ -102,6 +121,7 @@ impl Slots {
         for (slot, seen) in self.slots.iter_mut().zip(members) {
             is_news |= slot.note(seen);
         }
+        self.is_news |= is_news;
         if is_news {
             self.settle(now)
         } else {
@@ -144,57 +164,46 @@ impl Slots {
         now: Instant,
     ) -> (Arrival, Vec<Outcome>) {
         let arrival = match self.place(who, tried, now, Reach::Any) {
-            Place::At(index) => {
-                let slot = self.slots.get(index);
-                let brings_code = slot.is_some_and(|slot| slot.code != who.code);
-                match self.send(index, who, now) {
-                    Ok(member) if brings_code => {
-                        return (Arrival::Served(member), self.settle(now));
-                    }
-                    Ok(member) => Arrival::Served(member),
-                    Err(error) => Arrival::Refused(error),
+            Place::At(index) => match self.send(index, who, now) {
+                Ok(grant) if self.is_news => {
+                    return (Arrival::Served(grant), self.settle(now));
                 }
-            }
+                Ok(grant) => Arrival::Served(grant),
+                Err(error) => Arrival::Refused(error),
+            },
             Place::Never(error) => Arrival::Refused(error),
-            Place::Later if self.waiting() >= MAX_WAITING => {
+            Place::Later if self.queues.len() >= MAX_WAITING => {
                 Arrival::Refused(AcquireError::Crowded)
             }
-            Place::Later => Arrival::Waits(self.queue(who, tried.clone())),
+            Place::Later => Arrival::Waits(self.queues.push(who, tried.clone())),
         };
         (arrival, Vec::new())
     }
 
-    fn waiting(&self) -> usize {
-        self.queues.iter().map(|queue| queue.tickets.len()).sum()
-    }
-
-    fn queue(&mut self, who: Affinity, tried: Tried) -> u64 {
-        self.last_number += 1;
-        let number = self.last_number;
-        let ticket = Ticket { number, tried };
-        match self.queues.iter_mut().find(|queue| queue.who == who) {
-            Some(queue) => queue.tickets.push_back(ticket),
-            None => self.queues.push(Queue::new(who, ticket)),
+    /// The first answer has come to a call that was sent in this stage.
+    pub(super) fn answered(&mut self, member: u64, now: Instant) {
+        if let Some(slot) = self.slot(member) {
+            slot.answered(now);
         }
-        number
     }
 
-    /// A call at this member has ended.
-    pub(super) fn end(&mut self, member: u64, now: Instant) -> Vec<Outcome> {
-        let mut slots = self.slots.iter_mut();
-        if let Some(slot) = slots.find(|slot| slot.id() == member) {
-            slot.in_flight = slot.in_flight.saturating_sub(1);
+    fn slot(&mut self, member: u64) -> Option<&mut Slot> {
+        self.slots.iter_mut().find(|slot| slot.id() == member)
+    }
+
+    /// A call at this member has ended: in the stage in which it was sent, or `Loaded` once it was
+    /// answered.
+    pub(super) fn end(&mut self, member: u64, stage: Stage, now: Instant) -> Vec<Outcome> {
+        if let Some(slot) = self.slot(member) {
+            slot.end(stage);
         }
         self.settle(now)
     }
 
     /// Who waits under this ticket has left: a member that was kept from its holder for it is the
     /// holder's again.
-    pub(super) fn leave(&mut self, ticket: u64, now: Instant) -> Vec<Outcome> {
-        for queue in &mut self.queues {
-            queue.tickets.retain(|waiting| waiting.number != ticket);
-        }
-        self.queues.retain(|queue| !queue.tickets.is_empty());
+    pub(super) fn leave(&mut self, who: Affinity, ticket: u64, now: Instant) -> Vec<Outcome> {
+        self.queues.remove(who, ticket);
         self.settle(now)
     }
 
@@ -204,58 +213,75 @@ impl Slots {
     fn settle(&mut self, now: Instant) -> Vec<Outcome> {
         let mut outcomes = Vec::new();
         while !self.queues.is_empty() {
-            let mut all = 0..self.queues.len();
-            for at in all.clone() {
-                while let Some(outcome) = self.serve(at, Reach::Own, now) {
+            if mem::take(&mut self.is_news) {
+                self.refuse_hopeless(&mut outcomes);
+            }
+            for index in 0..self.slots.len() {
+                while let Some(outcome) = self.serve_holder(index, now) {
                     outcomes.push(outcome);
                 }
             }
-            self.queues.retain(|queue| !queue.tickets.is_empty());
-            self.queues.sort_by_key(|queue| queue.waits_since);
-            match all.find_map(|at| self.serve(at, Reach::Any, now)) {
+            let first = self.first_to_serve(now);
+            match first.and_then(|who| self.serve(who, Reach::Any, now)) {
                 Some(outcome) => outcomes.push(outcome),
+                None if self.is_news => {}
                 None => break,
             }
-            self.queues.retain(|queue| !queue.tickets.is_empty());
         }
+        self.is_news = false;
         outcomes
     }
 
-    /// Ends the wait of the first call of a queue that can be served, or never will be.
-    fn serve(&mut self, at: usize, reach: Reach, now: Instant) -> Option<Outcome> {
-        let queue = self.queues.get(at)?;
-        let who = queue.who;
-        let mut fresh_ones_wait = false;
-        let mut tickets = queue.tickets.iter().enumerate();
-        let (position, slot) = tickets.find_map(|(position, ticket)| {
-            // All that have tried none have the same choice.
-            let is_fresh = ticket.tried.is_empty();
-            if is_fresh && fresh_ones_wait {
-                return None;
-            }
-            match self.place(who, &ticket.tried, now, reach) {
-                Place::At(index) => Some((position, Ok(index))),
-                Place::Never(error) => Some((position, Err(error))),
-                Place::Later => {
-                    fresh_ones_wait |= is_fresh;
-                    None
+    /// Ends the waits of all who wait for nothing.
+    fn refuse_hopeless(&mut self, outcomes: &mut Vec<Outcome>) {
+        let mut refused = Vec::new();
+        for (code, line) in self.queues.lines() {
+            for (who, ticket, tried) in self.queues.all(line) {
+                if let Some(error) = self.hopeless(code, tried) {
+                    refused.push((who, ticket, error));
                 }
             }
-        })?;
-        self.last_number += 1;
-        let queue = self.queues.get_mut(at)?;
-        let ticket = queue.tickets.remove(position)?.number;
-        queue.waits_since = self.last_number;
-        let member = slot.and_then(|index| self.send(index, who, now));
-        Some(Outcome { ticket, member })
+        }
+        for (who, ticket, error) in refused {
+            self.queues.remove(who, ticket);
+            let granted = Err(error);
+            outcomes.push(Outcome { ticket, granted });
+        }
     }
 
-    /// Counts a call at a slot, whose member it names.
-    fn send(&mut self, index: usize, who: Affinity, now: Instant) -> Result<u64, AcquireError> {
+    /// Serves a call of the env that holds this slot, where there is room.
+    fn serve_holder(&mut self, index: usize, now: Instant) -> Option<Outcome> {
+        let slot = self.slots.get(index)?;
+        if slot.in_flight >= self.limit {
+            return None;
+        }
+        let holder = slot.holder()?;
+        self.serve(holder, Reach::Own, now)
+    }
+
+    /// Ends the wait of the first call of an env that can be served.
+    fn serve(&mut self, who: Affinity, reach: Reach, now: Instant) -> Option<Outcome> {
+        let mut heads = self.queues.heads(who);
+        let (ticket, place) =
+            heads.find_map(|(ticket, tried)| match self.place(who, tried, now, reach) {
+                Place::At(index) => Some((ticket, Ok(index))),
+                Place::Never(error) => Some((ticket, Err(error))),
+                Place::Later => None,
+            })?;
+        drop(heads);
+        self.queues.serve(who, ticket);
+        let granted = place.and_then(|index| self.send(index, who, now));
+        Some(Outcome { ticket, granted })
+    }
+
+    /// Counts a call at a slot. One that brings its member a code may leave others without any.
+    fn send(&mut self, index: usize, who: Affinity, now: Instant) -> Result<Grant, AcquireError> {
         self.turn += 1;
         let slot = self.slots.get_mut(index).ok_or(AcquireError::NoneLeft)?;
-        slot.send(who, self.turn, self.slice, now);
-        Ok(slot.id())
+        self.is_news |= slot.code != who.code;
+        let stage = slot.send(who, self.turn, self.slice, now);
+        let member = slot.id();
+        Ok(Grant { member, stage })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{AcquireError, Queue, Slot, Slots, Ticket, Tried};
+use super::{AcquireError, Slot, Slots, Tried, queue::UNTRIED};
 use crate::backend::{
     Affinity,
     upstream::balance::{AFFINITY_FLOOR, Candidate, rested},
@@ -29,19 +29,14 @@ pub(super) enum Place {
 impl Slots {
     /// Where a call may go now. Members that are out count only where all are that it may go to.
     pub(super) fn place(&self, who: Affinity, tried: &Tried, now: Instant, reach: Reach) -> Place {
+        if let Some(error) = self.hopeless(who.code, tried) {
+            return Place::Never(error);
+        }
         let takers = || {
             let slots = self.slots.iter().enumerate();
-            slots.filter(|(_, slot)| slot.takes(who, tried))
+            slots.filter(|(_, slot)| slot.takes(who.code, tried))
         };
-        if takers().next().is_none() {
-            let all_tried = self.slots.iter().all(|slot| tried.has(slot.id()));
-            return Place::Never(if all_tried {
-                AcquireError::NoneLeft
-            } else {
-                AcquireError::OtherCode
-            });
-        }
-        let all_out = self.all_out(who, tried);
+        let all_out = self.all_out(who.code, tried);
         let open = || takers().filter(|(_, slot)| all_out || !slot.seen.is_out);
         let must_go = |slot: &Slot| slot.is_spent(self.slice, now) && self.is_wanted(slot, who);
         // Where its calls run already comes first: a member that it has no more use for falls idle.
@@ -70,20 +65,68 @@ impl Slots {
         }
     }
 
+    /// Why no member will ever take such a call, as they are.
+    pub(super) fn hopeless(&self, code: Option<u64>, tried: &Tried) -> Option<AcquireError> {
+        if self.slots.iter().any(|slot| slot.takes(code, tried)) {
+            return None;
+        }
+        let all_tried = self.slots.iter().all(|slot| tried.has(slot.id()));
+        Some(if all_tried {
+            AcquireError::NoneLeft
+        } else {
+            AcquireError::OtherCode
+        })
+    }
+
     /// Whether all members are out that such a call may go to.
-    fn all_out(&self, who: Affinity, tried: &Tried) -> bool {
-        let mut takers = self.slots.iter().filter(|slot| slot.takes(who, tried));
+    fn all_out(&self, code: Option<u64>, tried: &Tried) -> bool {
+        let mut takers = self.slots.iter().filter(|slot| slot.takes(code, tried));
         takers.all(|slot| slot.seen.is_out)
+    }
+
+    /// Whether this member may be asked by such a call, whoever holds it.
+    fn is_open(&self, slot: &Slot, code: Option<u64>, tried: &Tried) -> bool {
+        slot.takes(code, tried) && (!slot.seen.is_out || self.all_out(code, tried))
     }
 
     /// Whether another env waits for this member, too.
     fn is_wanted(&self, slot: &Slot, holder: Affinity) -> bool {
-        let mut others = self.queues.iter().filter(|queue| queue.who != holder);
-        others.any(|Queue { who, tickets, .. }| {
-            tickets.iter().any(|Ticket { tried, .. }| {
-                slot.takes(*who, tried) && (!slot.seen.is_out || self.all_out(*who, tried))
+        self.queues.lines().any(|(code, line)| {
+            let is_open = self.is_open(slot, code, &UNTRIED);
+            if !is_open && !self.queues.any_retried() {
+                return false;
+            }
+            let others = line.values().filter(|who| **who != holder);
+            let mut others = others.filter_map(|who| self.queues.get(*who));
+            others.any(|queue| {
+                let mut retried = queue.retried();
+                (is_open && queue.has_fresh())
+                    || retried.any(|tried| self.is_open(slot, code, tried))
             })
         })
+    }
+
+    /// Of the envs that a member would take that is idle, the one that has waited longest.
+    pub(super) fn first_to_serve(&self, now: Instant) -> Option<Affinity> {
+        let idle = || self.slots.iter().filter(|slot| slot.in_flight == 0);
+        idle().next()?;
+        let firsts = self.queues.lines().filter_map(|(code, line)| {
+            let is_open = idle().any(|slot| self.is_open(slot, code, &UNTRIED));
+            if !is_open && !self.queues.any_retried() {
+                return None;
+            }
+            let is_served = |who: Affinity| {
+                let heads = self.queues.heads(who);
+                let mut heads = heads.filter(|(_, tried)| is_open || !tried.is_empty());
+                heads.any(|(_, tried)| {
+                    let place = self.place(who, tried, now, Reach::Any);
+                    !matches!(place, Place::Later)
+                })
+            };
+            line.iter().find(|(_, who)| is_served(**who))
+        });
+        let first = firsts.min_by_key(|(since, _)| **since);
+        first.map(|(_, who)| *who)
     }
 }
 

@@ -20,6 +20,17 @@ pub(in crate::backend::upstream) struct Seen {
     pub(in crate::backend::upstream) downs: u64,
 }
 
+/// What the end of a call says of its holder's turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::backend::upstream) enum Stage {
+    /// The turn began with it, and nothing has come back yet.
+    First,
+    /// It was sent while nothing had come back.
+    Loading,
+    /// Nothing: an answer has come, to it or before it was sent.
+    Loaded,
+}
+
 /// A member's place in the schedule.
 #[derive(Debug)]
 pub(super) struct Slot {
@@ -37,7 +48,21 @@ pub(super) struct Slot {
 #[derive(Debug, Clone, Copy)]
 struct Hold {
     who: Affinity,
-    since: Instant,
+    turn: Turn,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Turn {
+    /// The worker may be loading the env.
+    Loading {
+        since: Instant,
+        /// Calls with which the turn began and that are under way.
+        firsts: usize,
+    },
+    /// The env is loaded, and its slice counts.
+    Slice { since: Instant },
+    /// None of the calls with which the turn began was answered.
+    Over,
 }
 
 impl Slot {
@@ -55,19 +80,26 @@ impl Slot {
         self.seen.id
     }
 
-    /// Whether a call may ever go here, as it is.
-    pub(super) fn takes(&self, who: Affinity, tried: &Tried) -> bool {
-        (self.code.is_none() || self.code == who.code) && !tried.has(self.id())
+    /// Whether a call with this code may ever go here, as it is.
+    pub(super) fn takes(&self, code: Option<u64>, tried: &Tried) -> bool {
+        (self.code.is_none() || self.code == code) && !tried.has(self.id())
+    }
+
+    pub(super) fn holder(&self) -> Option<Affinity> {
+        self.hold.map(|hold| hold.who)
     }
 
     pub(super) fn is_held_by(&self, who: Affinity) -> bool {
-        self.hold.is_some_and(|hold| hold.who == who)
+        self.holder() == Some(who)
     }
 
-    /// Whether its holder, if there is one, has had its slice.
+    /// Whether its holder, if there is one, has had its turn.
     pub(super) fn is_spent(&self, slice: Duration, now: Instant) -> bool {
-        self.hold
-            .is_none_or(|hold| now.saturating_duration_since(hold.since) >= slice)
+        self.hold.is_none_or(|hold| match hold.turn {
+            Turn::Loading { .. } => false,
+            Turn::Slice { since } => now.saturating_duration_since(since) >= slice,
+            Turn::Over => true,
+        })
     }
 
     /// Notes how the member fares, and says whether that is news.
@@ -83,15 +115,66 @@ impl Slot {
         was_down || before.is_out != seen.is_out
     }
 
-    /// Counts a call. The slice begins where the member changes hands, and where it went idle after
-    /// the last one.
-    pub(super) fn send(&mut self, who: Affinity, turn: u64, slice: Duration, now: Instant) {
-        let begins_anew = self.in_flight == 0 && self.is_spent(slice, now);
-        if begins_anew || !self.is_held_by(who) {
-            self.hold = Some(Hold { who, since: now });
-        }
+    /// Counts a call. A turn begins where the member changes hands, and a slice also where the
+    /// member went idle after the last one.
+    pub(super) fn send(
+        &mut self,
+        who: Affinity,
+        turn: u64,
+        slice: Duration,
+        now: Instant,
+    ) -> Stage {
+        let begun = Turn::Loading {
+            since: now,
+            firsts: 0,
+        };
+        let is_idle_after = self.in_flight == 0 && self.is_spent(slice, now);
+        let mut turn_now = match self.hold.filter(|hold| hold.who == who) {
+            None => begun,
+            Some(Hold {
+                turn: Turn::Over, ..
+            }) if is_idle_after => begun,
+            Some(_) if is_idle_after => Turn::Slice { since: now },
+            Some(hold) => hold.turn,
+        };
+        let stage = match &mut turn_now {
+            Turn::Loading { since, firsts } if *since == now => {
+                *firsts += 1;
+                Stage::First
+            }
+            Turn::Loading { .. } => Stage::Loading,
+            Turn::Slice { .. } | Turn::Over => Stage::Loaded,
+        };
+        self.hold = Some(Hold {
+            who,
+            turn: turn_now,
+        });
         self.code = self.code.or(who.code);
         self.last_turn = turn;
         self.in_flight += 1;
+        stage
+    }
+
+    /// An answer has come to a call that was sent while the worker may have been loading.
+    pub(super) fn answered(&mut self, now: Instant) {
+        if let Some(Hold { turn, .. }) = &mut self.hold
+            && let Turn::Loading { .. } = turn
+        {
+            *turn = Turn::Slice { since: now };
+        }
+    }
+
+    /// A call has ended; its stage is the one it was sent in, or `Loaded` once it was answered.
+    pub(super) fn end(&mut self, stage: Stage) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        if stage == Stage::First
+            && let Some(Hold { turn, .. }) = &mut self.hold
+            && let Turn::Loading { firsts, .. } = turn
+        {
+            *firsts = firsts.saturating_sub(1);
+            if *firsts == 0 {
+                *turn = Turn::Over;
+            }
+        }
     }
 }

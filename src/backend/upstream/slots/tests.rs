@@ -1,171 +1,14 @@
 //! The rules, one by one.
 
+mod many;
+mod pool;
 mod properties;
+mod turns;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
+use self::pool::{Pool, env};
 use super::*;
-
-const SLICE: Duration = Duration::from_millis(100);
-
-/// An env and, from 1, its code.
-fn env(number: u64, code: u64) -> Affinity {
-    Affinity {
-        env_and_code: Some(number * 16 + code),
-        code: (code > 0).then_some(code),
-    }
-}
-
-/// A schedule and, beside it, what really happened to its members.
-struct Pool {
-    slots: Slots,
-    now: Instant,
-    members: Vec<Seen>,
-    under_way: BTreeMap<u64, Vec<Affinity>>,
-    /// The code that each was sent since it was down.
-    codes: BTreeMap<u64, u64>,
-    waiting: BTreeMap<u64, (Affinity, Tried)>,
-    /// Who was served after having waited, in order.
-    served: Vec<(u64, u64)>,
-    refused: Vec<u64>,
-}
-
-impl Pool {
-    fn of(members: u64, limit: Option<usize>) -> Self {
-        let seen = |id| Seen {
-            id,
-            rank_seed: id * 0x9e37_79b9,
-            is_out: false,
-            downs: 0,
-        };
-        let mut pool = Self {
-            slots: Slots::new(limit, SLICE),
-            now: Instant::now(),
-            members: (1..=members).map(seen).collect(),
-            under_way: BTreeMap::new(),
-            codes: BTreeMap::new(),
-            waiting: BTreeMap::new(),
-            served: Vec::new(),
-            refused: Vec::new(),
-        };
-        pool.see();
-        pool
-    }
-
-    fn pass(&mut self, millis: u64) {
-        self.now += Duration::from_millis(millis);
-    }
-
-    fn see(&mut self) {
-        let outcomes = self.slots.see(self.members.clone().into_iter(), self.now);
-        self.note(outcomes);
-    }
-
-    fn arrive(&mut self, who: Affinity) -> Arrival {
-        self.arrive_after(who, &Tried::default())
-    }
-
-    fn arrive_after(&mut self, who: Affinity, tried: &Tried) -> Arrival {
-        let (arrival, outcomes) = self.slots.arrive(who, tried, self.now);
-        match &arrival {
-            Arrival::Served(member) => self.begin(*member, who, tried),
-            Arrival::Waits(ticket) => {
-                self.waiting.insert(*ticket, (who, tried.clone()));
-            }
-            Arrival::Refused(_) => {}
-        }
-        self.note(outcomes);
-        arrival
-    }
-
-    fn served(&mut self, who: Affinity) -> u64 {
-        match self.arrive(who) {
-            Arrival::Served(member) => member,
-            other => panic!("not served: {other:?}"),
-        }
-    }
-
-    fn waits(&mut self, who: Affinity) -> u64 {
-        match self.arrive(who) {
-            Arrival::Waits(ticket) => ticket,
-            other => panic!("doesn't wait: {other:?}"),
-        }
-    }
-
-    fn begin(&mut self, member: u64, who: Affinity, tried: &Tried) {
-        assert!(!tried.has(member), "sent where it was in vain");
-        let under_way = self.under_way.entry(member).or_default();
-        under_way.push(who);
-        assert!(
-            under_way.iter().all(|other| *other == who),
-            "two envs at once on {member}: {under_way:?}"
-        );
-        assert!(under_way.len() <= self.slots.limit, "over the limit");
-        if let Some(code) = self.codes.get(&member) {
-            assert_eq!(who.code, Some(*code), "a second code for {member}");
-        }
-        if let Some(code) = who.code {
-            self.codes.insert(member, code);
-        }
-    }
-
-    fn end(&mut self, member: u64) {
-        self.under_way.get_mut(&member).unwrap().pop().unwrap();
-        let outcomes = self.slots.end(member, self.now);
-        self.note(outcomes);
-    }
-
-    fn leave(&mut self, ticket: u64) {
-        self.waiting.remove(&ticket).unwrap();
-        let outcomes = self.slots.leave(ticket, self.now);
-        self.note(outcomes);
-    }
-
-    fn down(&mut self, index: usize) {
-        self.members[index].downs += 1;
-        let id = self.members[index].id;
-        if self.under_way[&id].len() <= 1 {
-            self.codes.remove(&id);
-        }
-        self.see();
-    }
-
-    fn note(&mut self, outcomes: Vec<Outcome>) {
-        for Outcome { ticket, member } in outcomes {
-            let (who, tried) = self.waiting.remove(&ticket).expect("told once");
-            match member {
-                Ok(member) => {
-                    self.begin(member, who, &tried);
-                    self.served.push((ticket, member));
-                }
-                Err(_) => self.refused.push(ticket),
-            }
-        }
-        self.check();
-    }
-
-    /// What always holds.
-    fn check(&self) {
-        for slot in &self.slots.slots {
-            let under_way = self.under_way.get(&slot.id()).map_or(0, Vec::len);
-            assert_eq!(slot.in_flight, under_way, "leases of {}", slot.id());
-        }
-        assert_eq!(self.slots.waiting(), self.waiting.len());
-        for (who, tried) in self.waiting.values() {
-            let may_take = |member: &&Seen| {
-                let code = self.codes.get(&member.id);
-                !tried.has(member.id) && code.is_none_or(|code| who.code == Some(*code))
-            };
-            let open: Vec<_> = self.members.iter().filter(may_take).collect();
-            assert!(!open.is_empty(), "{who:?} waits for nothing");
-            let all_out = open.iter().all(|member| member.is_out);
-            for member in open.iter().filter(|member| all_out || !member.is_out) {
-                let calls = self.under_way.get(&member.id).map_or(0, Vec::len);
-                assert!(calls > 0, "{who:?} waits, and {} is idle", member.id);
-            }
-        }
-    }
-}
 
 #[test]
 fn an_envs_calls_run_together_and_another_env_waits_until_they_end() {
@@ -181,27 +24,6 @@ fn an_envs_calls_run_together_and_another_env_waits_until_they_end() {
 }
 
 #[test]
-fn who_has_had_its_slice_gets_no_more_while_others_wait() {
-    let mut pool = Pool::of(1, None);
-    pool.served(env(1, 0));
-    pool.pass(100);
-    pool.served(env(1, 0));
-    let other = pool.waits(env(2, 0));
-    let late = pool.waits(env(1, 0));
-    pool.end(1);
-    pool.end(1);
-    assert_eq!(pool.served, [(other, 1)]);
-    // Its own slice begins as it gets the member.
-    pool.pass(99);
-    pool.served(env(2, 0));
-    pool.pass(1);
-    pool.waits(env(2, 0));
-    pool.end(1);
-    pool.end(1);
-    assert_eq!(pool.served[1], (late, 1));
-}
-
-#[test]
 fn the_longest_wait_comes_first_and_brings_its_likes() {
     let mut pool = Pool::of(1, None);
     pool.served(env(1, 0));
@@ -211,35 +33,6 @@ fn the_longest_wait_comes_first_and_brings_its_likes() {
     pool.end(1);
     pool.end(1);
     assert_eq!(pool.served[2..], [(tickets[1], 1)]);
-}
-
-#[test]
-fn an_env_with_a_long_queue_takes_turns_with_others() {
-    let mut pool = Pool::of(1, Some(1));
-    pool.served(env(1, 0));
-    let many: Vec<_> = (0..20).map(|_| pool.waits(env(1, 0))).collect();
-    let others = [pool.waits(env(2, 0)), pool.waits(env(3, 0))];
-    pool.pass(100);
-    let mut turns = Vec::new();
-    for _ in 0..5 {
-        pool.end(1);
-        pool.pass(100);
-        turns.push(pool.served.last().unwrap().0);
-    }
-    assert_eq!(turns, [others[0], many[0], others[1], many[1], many[2]]);
-}
-
-#[test]
-fn within_its_slice_a_holder_comes_before_others_even_one_by_one() {
-    let mut pool = Pool::of(1, Some(1));
-    pool.served(env(1, 0));
-    let other = pool.waits(env(2, 0));
-    let own = pool.waits(env(1, 0));
-    pool.end(1);
-    assert_eq!(pool.served, [(own, 1)]);
-    pool.pass(100);
-    pool.end(1);
-    assert_eq!(pool.served[1..], [(other, 1)]);
 }
 
 #[test]
@@ -354,6 +147,7 @@ fn who_leaves_gives_up_its_place_and_the_holder_goes_on() {
     let mut pool = Pool::of(1, None);
     pool.served(env(1, 0));
     let other = pool.waits(env(2, 0));
+    pool.answered(1);
     pool.pass(100);
     let own = pool.waits(env(1, 0));
     pool.leave(other);
