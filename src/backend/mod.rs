@@ -17,6 +17,7 @@ mod exchange;
 mod link;
 mod pool;
 mod stream;
+mod table;
 mod upstream;
 
 pub mod process;
@@ -24,14 +25,14 @@ pub mod process;
 pub use affinity::Affinity;
 pub use body::{BoxError, CallBody};
 pub use config::{
-    Balance, Config, Table, UpstreamConfig, UpstreamUrl, UpstreamUrlError, When, WorkersConfig,
-    unix_path,
+    Balance, Config, UpstreamConfig, UpstreamUrl, UpstreamUrlError, When, WorkersConfig, unix_path,
 };
 pub use deliver::{Sent, Undelivered, send_to};
 pub use endpoint::{Address, Endpoint};
 pub use exchange::{Answer, AnswerBody, AnswerError, SendError};
 pub use pool::Pool;
 pub use stream::Stream;
+pub use table::{Kind, Table, TableError};
 pub use upstream::Upstream;
 
 use std::sync::{

@@ -4,7 +4,7 @@
 //! the request's env without reserved names, the backend's own variables (whose names are reserved,
 //! so that these two never meet), and the gateway's two by which the worker can prove what it has.
 
-use super::{config::OwnVariables, placeholders::Placeholders};
+use super::{placeholders::Placeholders, variables::OwnVariables};
 use crate::env::{BASE_VARIABLE, Env, EnvError, NONCE_VARIABLE, Reserved, env_proof, shown_name};
 
 /// Names that the launcher sets, which the proof leaves out with the base.

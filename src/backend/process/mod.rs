@@ -38,14 +38,13 @@ mod reaper;
 mod running;
 mod runtime_dir;
 mod start;
+mod variables;
 
 pub mod custody;
 pub mod launch;
 
 pub use code::{CodePattern, Rev, RevError};
-pub use config::{
-    Command, ConfigError, Limits, Listen, Names, OwnVariables, ProcessConfig, Readiness,
-};
+pub use config::{Command, ConfigError, Limits, Listen, ProcessConfig, Readiness};
 pub use custody::{Custody, Guard, GuardError, watchdog};
 pub use error::StartError;
 pub use host::{Host, HostError};
@@ -55,3 +54,4 @@ pub use ready::{Health, Phase};
 pub use running::Process;
 pub use runtime_dir::DirError;
 pub use start::{Order, ProcessBackend, SetupError};
+pub use variables::{Names, OwnVariables};

@@ -13,6 +13,7 @@
 //! same. A run that is retired leaves its slot at once, so that no call gets it any more, and is
 //! stopped when its last lease ends. News of a run names its generation and counts only for that.
 
+mod retirement;
 mod runs;
 mod view;
 
