@@ -3,11 +3,11 @@
 use std::{
     io::{self, ErrorKind},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header, response};
-use tokio::time::{sleep, timeout_at};
+use tokio::time::timeout_at;
 
 use super::{
     budget::Held,
@@ -22,9 +22,6 @@ use crate::{
     facet::{ErrorNumber, Pieces},
     instances::{HotEnv, Instance, Lease, RunLease},
 };
-
-/// How long a process whose queue of connections is full is left alone: it is busy, not gone.
-const BUSY_PAUSE: Duration = Duration::from_millis(5);
 
 /// A backend that takes a call, and the instance that serves its env there.
 pub(super) struct Destination<'a> {
@@ -168,16 +165,13 @@ impl<'a> Destination<'a> {
                     }) => (request, error) = (*unsent, why),
                 }
             }
-            match error.as_ref().map(io::Error::kind) {
-                Some(ErrorKind::WouldBlock) if Instant::now() + BUSY_PAUSE < deadline => {
-                    sleep(BUSY_PAUSE).await;
+            if error.as_ref().map(io::Error::kind) == Some(ErrorKind::TimedOut) {
+                if Instant::now() < deadline {
+                    // It is alive, and its queue of connections full.
                     continue;
                 }
-                Some(ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                    running.timed_out();
-                    return Err(error::not_sent(SendError::TimedOut));
-                }
-                _ => {}
+                running.timed_out();
+                return Err(error::not_sent(SendError::TimedOut));
             }
             run.unreachable();
             if is_second {
