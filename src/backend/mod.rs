@@ -104,12 +104,15 @@ impl Backend {
                 pool,
                 Arc::clone(&context.metrics),
             ))),
-            WorkersConfig::Process(process) => Workers::Process(Arc::new(ProcessBackend::new(
-                &config.name,
-                process.clone(),
-                config.health_interval,
-                context,
-            )?)),
+            WorkersConfig::Process(process) => {
+                context.metrics.instances.begin(&config.name);
+                Workers::Process(Arc::new(ProcessBackend::new(
+                    &config.name,
+                    process.clone(),
+                    config.health_interval,
+                    context,
+                )?))
+            }
         };
         Ok(Self {
             id: NEXT_ID.fetch_add(1, Relaxed),

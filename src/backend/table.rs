@@ -100,6 +100,7 @@ impl TableError {
             Self::OfAnotherKind(_, key, _) => Some(key),
             Self::SliceWithoutOneEnv => Some("env_slice"),
             Self::BalancedOneEnv => Some("balance"),
+            Self::Process(ConfigError::NoCode) => Some("command"),
             Self::Process(_) => Some("listen"),
             Self::NoWorkers | Self::NoUrls | Self::NoCommand => None,
         }

@@ -29,6 +29,7 @@ pub fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     let config = Config::load(&args.sources())?;
     let is_sample = config.backends.is_empty();
     let config = with_sample(config);
+    check_identities(&config)?;
     telemetry::init(&config.log)?;
     let starts_processes = starts_processes(&config);
     if guard.is_none() && starts_processes {
@@ -64,6 +65,21 @@ fn with_sample(mut config: Config) -> Config {
     config
 }
 
+/// Refuses users that this machine doesn't know, before anything is bound.
+fn check_identities(config: &Config) -> Result<(), UsageError> {
+    for backend in &config.backends {
+        if let WorkersConfig::Process(process) = &backend.workers
+            && let Err(error) = process.check_identity()
+        {
+            let name = &backend.name;
+            return Err(UsageError(format!(
+                "the processes of backend {name}: {error}"
+            )));
+        }
+    }
+    Ok(())
+}
+
 fn starts_processes(config: &Config) -> bool {
     let mut backends = config.backends.iter();
     backends.any(|backend| matches!(backend.workers, WorkersConfig::Process(_)))
@@ -93,6 +109,16 @@ fn sample(config: &SampleWorker) -> backend::Config {
         when: None,
         workers: WorkersConfig::Process(ProcessConfig::new(process::Command::from(command))),
     }
+}
+
+/// The tables that a running gateway doesn't follow, as far as they can be compared.
+fn fixed(config: &Config) -> [(&'static str, String); 4] {
+    [
+        ("[gateway]", format!("{:?}", config.gateway)),
+        ("[env]", format!("{:?}", config.env)),
+        ("[admin]", format!("{:?}", config.admin)),
+        ("[log]", format!("{:?}", config.log)),
+    ]
 }
 
 /// What of the configuration the gateway can follow while it runs.
@@ -125,6 +151,7 @@ async fn serve(config: Config, custody: Option<Custody>, args: &ServeArgs) -> an
     let _log = telemetry::write_behind(metrics.log_dropped_total.clone())
         .context("can't start the log's thread")?;
     let has_custody = custody.is_some();
+    let fixed = fixed(&config);
     let setup = Setup {
         routes: routes(&config),
         digests: digest_key(config.env.digest_key_file.as_deref())?,
@@ -159,7 +186,9 @@ async fn serve(config: Config, custody: Option<Custody>, args: &ServeArgs) -> an
         Some(path) => write_ready_file(path, &listen, admin_url.as_deref()),
         None => Ok(()),
     };
-    let served = server.run(ready, || reload(args, has_custody)).await;
+    let served = server
+        .run(ready, || reload(args, has_custody, &fixed))
+        .await;
     if let Some(admin) = admin {
         admin.stop().await;
     }
@@ -167,7 +196,11 @@ async fn serve(config: Config, custody: Option<Custody>, args: &ServeArgs) -> an
 }
 
 /// The configuration anew; `None` where it can't be followed, which is told in the log.
-fn reload(args: &ServeArgs, has_custody: bool) -> Option<Reload> {
+fn reload(
+    args: &ServeArgs,
+    has_custody: bool,
+    before: &[(&'static str, String)],
+) -> Option<Reload> {
     tracing::info!("reading the configuration anew");
     let config = match Config::load(&args.sources()) {
         Ok(config) => with_sample(config),
@@ -182,6 +215,16 @@ fn reload(args: &ServeArgs, has_custody: bool) -> Option<Reload> {
              backend has no watchdog; restart it to add one"
         );
         return None;
+    }
+    let changed = fixed(&config).into_iter().zip(before);
+    let changed = changed.filter(|(now, before)| now != *before);
+    let changed: Vec<_> = changed.map(|((table, _), _)| table).collect();
+    if !changed.is_empty() {
+        let tables = changed.join(", ");
+        tracing::warn!(
+            tables,
+            "these tables changed, which needs a restart; they stay as they were"
+        );
     }
     Some(routes(&config))
 }

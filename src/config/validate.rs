@@ -6,7 +6,7 @@ use bytesize::ByteSize;
 
 use super::{Config, error::Problem};
 use crate::{
-    backend::{self, WorkersConfig},
+    backend::{self, WorkersConfig, process},
     control, gateway, instances,
     listen::ListenAddr,
 };
@@ -30,7 +30,7 @@ pub(super) fn validate(config: &Config) -> Result<(), Problem> {
         return Err(Problem::refused("log.level", "not a level", fix));
     }
     instances(&config.instances)?;
-    backends(&config.backends)
+    backends(&config.backends, &config.instances)
 }
 
 fn instances(instances: &instances::Config) -> Result<(), Problem> {
@@ -156,7 +156,19 @@ pub(super) fn backends_of(tables: Vec<backend::Table>) -> Result<Vec<backend::Co
     tables.into_iter().enumerate().map(backend).collect()
 }
 
-fn backends(backends: &[backend::Config]) -> Result<(), Problem> {
+/// Each process of a range takes a user of it, so the range must have room for all.
+fn users(path: &str, process: &process::ProcessConfig, max: usize) -> Result<(), Problem> {
+    match process.users() {
+        Some(users) if users < max as u64 => {
+            let reason = format!("a range of {users} users is less than instances.max ({max})");
+            let fix = "write a longer range, or a smaller instances.max";
+            Err(Problem::refused(path, reason, fix))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn backends(backends: &[backend::Config], instances: &instances::Config) -> Result<(), Problem> {
     let mut names = BTreeSet::new();
     let mut takes_all: Option<&str> = None;
     for (index, backend) in backends.iter().enumerate() {
@@ -190,6 +202,7 @@ fn backends(backends: &[backend::Config]) -> Result<(), Problem> {
             // A grace of 0 is a choice: SIGKILL at once.
             let grace = process.stop_grace.max(Duration::from_nanos(1));
             wait(&path("stop_grace"), grace)?;
+            users(&path("user"), process, instances.max.get())?;
         }
         if let Some(interval) = backend.health_interval {
             wait(&path("health_interval"), interval)?;

@@ -131,7 +131,7 @@ pub(super) fn not_started(refused: StartRefused) -> Failure {
         StartRefused::Ending => (ErrorNumber::StartCancelled, "the gateway is ending".into()),
         StartRefused::WaitedTooLong => (
             ErrorNumber::StartTimeout,
-            "the instance wasn't ready for as long as the call may take".into(),
+            "the instance wasn't ready within gateway.request_timeout; its start goes on".into(),
         ),
     };
     let mut failure = Failure::because(number, message, refused);
@@ -243,7 +243,7 @@ static FAULTS: Limiter = Limiter::new(Duration::from_secs(1));
 
 pub(super) fn log(failure: &Failure, record: &CallRecord) {
     let number = failure.error.number();
-    if matches!(number.number(), 1000..3000) {
+    if matches!(number.number(), 1000..=3000) {
         return;
     }
     let Some(held_back) = FAULTS.pass(Instant::now()) else {

@@ -371,6 +371,7 @@ impl Watcher {
         }
         tracing::info!(
             backend = backend.name(),
+            digest = instance.env().map(|env| env.digest.as_str()),
             generation = run.generation,
             pid = running.pid,
             "an instance has ended"

@@ -20,6 +20,15 @@ pub struct InstanceMetrics {
 }
 
 impl InstanceMetrics {
+    /// Shows a backend's counters from the start, at 0: who watches a rate misses the first event
+    /// of a counter that begins with it.
+    pub fn begin(&self, backend: &str) {
+        for outcome in ["ready", "failed", "cancelled"] {
+            self.starts_total.with_label_values(&[backend, outcome]);
+        }
+        self.exits_total.with_label_values(&[backend]);
+    }
+
     pub(super) fn new(registry: &Registry, buckets: &[f64]) -> Result<Self, prometheus::Error> {
         let by_state = Opts::new(
             "envgate_instances",

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, de};
 
 use super::{
     code::CodePattern,
-    identity::{Group, User},
+    identity::{Group, Identity, IdentityError, User},
     placeholders::Placeholder,
     variables::{Names, OwnVariables},
 };
@@ -87,6 +87,12 @@ pub struct Limits {
 /// A configuration that says two things which don't go together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
+    /// Nothing says what `{rev}` stands for.
+    #[error(
+        "the command needs {{rev}}, and nothing says what of the recipe header that is; add a \
+         code like 'backends/([^/]+)/', or take {{rev}} out"
+    )]
+    NoCode,
     /// A placeholder has no value with this way of listening.
     #[error("{placeholder} has no value where listen is \"{listen}\"")]
     Placeholder {
@@ -151,6 +157,9 @@ impl ProcessConfig {
     ///
     /// [`ConfigError`].
     pub fn check(&self) -> Result<(), ConfigError> {
+        if self.needs_rev() && self.code.is_none() {
+            return Err(ConfigError::NoCode);
+        }
         let listen = self.listen();
         let (told, other) = match listen {
             Listen::Tcp => (Some(Placeholder::Port), Some(Placeholder::Socket)),
@@ -172,6 +181,24 @@ impl ProcessConfig {
             });
         }
         Ok(())
+    }
+
+    /// Checks that this machine knows its user and group.
+    ///
+    /// # Errors
+    ///
+    /// [`IdentityError`].
+    pub fn check_identity(&self) -> Result<(), IdentityError> {
+        Identity::resolve(self.user.as_ref(), self.group.as_ref()).map(drop)
+    }
+
+    /// How many processes can have a user of their own at once; `None` where they share one.
+    #[must_use]
+    pub fn users(&self) -> Option<u64> {
+        match &self.user {
+            Some(User::Range(range)) => Some(u64::from(range.end() - range.start()) + 1),
+            _ => None,
+        }
     }
 
     fn says(&self, placeholder: Placeholder) -> bool {

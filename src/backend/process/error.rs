@@ -11,7 +11,9 @@ use crate::env::EnvError;
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The command needs `{rev}` and the call names no code (3000).
-    #[error("the backend's command needs the code's name, and the call names none")]
+    #[error(
+        "the backend's command needs a code, and the call's recipe header names none that backend.code takes"
+    )]
     NoRev,
     /// The call's variables can't be given to a process (1104).
     #[error(transparent)]
@@ -52,7 +54,7 @@ pub enum StartError {
         phase: Phase,
     },
     /// The worker wasn't ready in time, and was killed (3003).
-    #[error("the worker was given up {phase}, after {}", humantime::format_duration(*.after))]
+    #[error("the worker was given up {phase}, after instances.start_timeout ({})", humantime::format_duration(*.after))]
     TimedOut {
         /// The time that it had.
         after: Duration,
@@ -60,7 +62,10 @@ pub enum StartError {
         phase: Phase,
     },
     /// The worker proved variables other than those that it was to have, and was killed (3001).
-    #[error("the worker doesn't have the variables that it was given")]
+    #[error(
+        "the worker doesn't have the variables that it was given; a shell or script that starts it \
+         may have set some (PWD, SHLVL): name the worker itself in the command"
+    )]
     WrongEnv,
 }
 

@@ -177,6 +177,7 @@ impl ProcessBackend {
         }
         tracing::warn!(
             backend = self.name, digest = %order.digest, generation = order.generation, %error,
+            program = self.config.command.first().map(String::as_str),
             output = ?tail, "a worker didn't start"
         );
         Err(error)

@@ -38,7 +38,10 @@ fn text(answer: &Nearest, style: Style) -> String {
         ("env", shown(&answer.digest)),
         (
             "nearest",
-            format!("{} ({count} variables differ)", shown(nearest)),
+            match count {
+                1 => format!("{} (1 variable differs)", shown(nearest)),
+                count => format!("{} ({count} variables differ)", shown(nearest)),
+            },
         ),
     ];
     let facts = facts.map(|(name, value)| [name.to_owned(), value]);

@@ -81,7 +81,7 @@ async fn the_largest_env_starts_and_a_larger_one_is_refused_before() {
 
 #[tokio::test]
 async fn a_command_with_a_code_needs_one() {
-    let bench = Bench::new(&["run", "{rev}"], "", "", "", LONG);
+    let bench = Bench::new(&["run", "{rev}"], "", "code = '(.*)'", "", LONG);
     let error = bench.start().await.unwrap_err();
     assert!(matches!(error, StartError::NoRev), "{error}");
 }

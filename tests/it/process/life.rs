@@ -43,7 +43,8 @@ async fn a_worker_that_never_listens_is_given_up_with_its_group() {
     let config = "env = { S = \"{socket}\" }";
     let bench = Bench::shell(&script, config, Duration::from_millis(500));
     let error = bench.start().await.unwrap_err();
-    let expected = "the worker was given up before it listened, after 500ms";
+    let expected =
+        "the worker was given up before it listened, after instances.start_timeout (500ms)";
     assert_eq!(error.to_string(), expected);
     eventually("its child is gone too", || {
         find(&mark).is_none().then_some(())
