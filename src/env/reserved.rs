@@ -2,16 +2,25 @@
 
 use super::Glob;
 
-/// Names by which a runtime loads other code, trusts other files or listens elsewhere. Sorted, for
-/// the search.
+/// Names by which a runtime loads other code, trusts other files or listens elsewhere: those of the
+/// contract, and others by which an env was seen to run commands in a worker (`PYTHONWARNINGS` with
+/// `BROWSER`) or that do as their listed siblings do. Sorted, for the search.
 const NAMES: &[&str] = &[
     "ASPNETCORE_HOSTINGSTARTUPASSEMBLIES",
+    "ASPNETCORE_HTTPS_PORTS",
+    "ASPNETCORE_HTTP_PORTS",
     "ASPNETCORE_URLS",
+    "BASHOPTS",
     "BASH_ENV",
+    "BROWSER",
     "CLASSPATH",
     "DOTNET_ADDITIONAL_DEPS",
+    "DOTNET_DiagnosticPorts",
+    "DOTNET_GCName",
+    "DOTNET_GCPath",
     "DOTNET_SHARED_STORE",
     "DOTNET_STARTUP_HOOKS",
+    "DOTNET_URLS",
     "ENV",
     "GCONV_PATH",
     "GLIBC_TUNABLES",
@@ -23,20 +32,37 @@ const NAMES: &[&str] = &[
     "MONO_CONFIG",
     "MONO_ENV_OPTIONS",
     "MONO_PATH",
+    "NODE_EXTRA_CA_CERTS",
     "NODE_OPTIONS",
     "NODE_PATH",
+    "NODE_REDIRECT_WARNINGS",
     "NOTIFY_SOCKET",
+    "OPENSSL_CONF",
+    "OPENSSL_ENGINES",
+    "OPENSSL_MODULES",
     "PATH",
+    "PERL5DB",
     "PERL5LIB",
     "PERL5OPT",
+    "PERLLIB",
+    "PS4",
+    "PYTHONBREAKPOINT",
+    "PYTHONEXECUTABLE",
     "PYTHONHOME",
+    "PYTHONINSPECT",
     "PYTHONPATH",
+    "PYTHONPLATLIBDIR",
+    "PYTHONPYCACHEPREFIX",
     "PYTHONSTARTUP",
     "PYTHONUSERBASE",
+    "PYTHONWARNINGS",
     "RUBYLIB",
     "RUBYOPT",
     "SHELL",
+    "SHELLOPTS",
     "SSLKEYLOGFILE",
+    "SSL_CERT_DIR",
+    "SSL_CERT_FILE",
     "TMPDIR",
     "USER",
     "WORKER_HTTP_URL",
@@ -45,12 +71,14 @@ const NAMES: &[&str] = &[
 
 /// Families of such names, by how they begin.
 const PREFIXES: &[&str] = &[
+    "BASH_FUNC_",
     "COMPlus_",
     "CORECLR_",
     "COR_",
     "DOTNET_ROOT",
     "DYLD_",
     "ENVGATE_",
+    "Kestrel__Endpoints__",
     "LD_",
     "LISTEN_",
 ];
@@ -93,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn every_name_of_the_contract_is_reserved() {
+    fn every_name_of_the_contract_is_reserved_and_others_of_its_kind() {
         let contract = "PATH HOME SHELL USER TMPDIR IFS ENV BASH_ENV \
             LD_* DYLD_* GCONV_PATH GLIBC_TUNABLES NODE_OPTIONS NODE_PATH \
             PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONUSERBASE \
@@ -104,8 +132,15 @@ mod tests {
             ASPNETCORE_URLS ASPNETCORE_HOSTINGSTARTUPASSEMBLIES \
             LISTEN_* NOTIFY_SOCKET WORKER_HTTP_URL INITIALIZATION_RECIPE_URL \
             SSLKEYLOGFILE ENVGATE_*";
+        let others = "ASPNETCORE_HTTP_PORTS ASPNETCORE_HTTPS_PORTS BASHOPTS BROWSER \
+            DOTNET_DiagnosticPorts DOTNET_GCName DOTNET_GCPath DOTNET_URLS \
+            NODE_EXTRA_CA_CERTS NODE_REDIRECT_WARNINGS OPENSSL_CONF OPENSSL_ENGINES \
+            OPENSSL_MODULES PERL5DB PERLLIB PS4 PYTHONBREAKPOINT PYTHONEXECUTABLE \
+            PYTHONINSPECT PYTHONPLATLIBDIR PYTHONPYCACHEPREFIX PYTHONWARNINGS SHELLOPTS \
+            SSL_CERT_DIR SSL_CERT_FILE BASH_FUNC_* Kestrel__Endpoints__*";
         let reserved = Reserved::new([]);
-        for listed in contract.split_whitespace() {
+        let all = || contract.split_whitespace().chain(others.split_whitespace());
+        for listed in all() {
             match listed.strip_suffix('*') {
                 Some(prefix) => {
                     assert!(reserved.contains(prefix), "{listed}");
@@ -118,10 +153,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(
-            contract.split_whitespace().count(),
-            NAMES.len() + PREFIXES.len()
-        );
+        assert_eq!(all().count(), NAMES.len() + PREFIXES.len());
     }
 
     #[test]
