@@ -8,7 +8,7 @@ use std::{
 
 use serde::de::{self, Expected, Unexpected};
 
-use super::{Placed, keys, tree::Origin};
+use super::{Placed, keys, private, tree::Origin};
 
 /// Why a configuration can't be used. Its text has several lines: what is wrong and where, the
 /// line of the file, the fix. It never holds the value of a variable.
@@ -318,10 +318,15 @@ pub(super) struct Source<'s> {
 impl Source<'_> {
     /// Tells a problem.
     pub(super) fn report(&self, (origin, problem): Placed) -> ConfigError {
-        let (place, excerpt) = self.show(&origin);
+        let holds_values = private::is_private(&problem.key());
+        let (place, excerpt) = self.show(&origin, holds_values);
+        let wrong = match holds_values {
+            true => private::masked_message(&problem.wrong()),
+            false => problem.wrong(),
+        };
         ConfigError::Wrong {
             place,
-            wrong: problem.wrong(),
+            wrong,
             excerpt,
             fix: problem.fix(),
         }
@@ -330,7 +335,8 @@ impl Source<'_> {
     /// Tells a breach of TOML's grammar.
     pub(super) fn syntax(&self, error: &toml::de::Error) -> ConfigError {
         let origin = error.span().map_or(Origin::Nowhere, Origin::File);
-        let (place, excerpt) = self.show(&origin);
+        // Which key the line belongs to isn't known.
+        let (place, excerpt) = self.show(&origin, true);
         ConfigError::Wrong {
             place,
             wrong: format!("not TOML: {}", error.message().replace('\n', "; ")),
@@ -340,17 +346,21 @@ impl Source<'_> {
         }
     }
 
-    fn show(&self, origin: &Origin) -> (String, String) {
+    /// The place, and the line with it; `holds_values`: of what must not be shown.
+    fn show(&self, origin: &Origin, holds_values: bool) -> (String, String) {
         let file = self
             .file
             .map_or_else(String::new, |file| file.display().to_string());
         match origin {
             Origin::File(span) => {
-                let spot = Spot::of(self.text, span);
+                let mut spot = Spot::of(self.text, span);
+                if holds_values || private::mentions_values(&spot.text) {
+                    spot.text = private::masked(&spot.text);
+                }
                 let place = format!("{file}:{}:{}", spot.line, spot.column);
                 (place, spot.excerpt())
             }
-            Origin::Flag(flag) => (flag.clone(), String::new()),
+            Origin::Flag(flag) => (private::shown_flag(flag), String::new()),
             Origin::Variable(name) => ((*name).to_owned(), String::new()),
             Origin::Nowhere => (file, String::new()),
         }
@@ -358,15 +368,15 @@ impl Source<'_> {
 }
 
 /// A place of a text: line and column count characters from 1.
-struct Spot<'t> {
+struct Spot {
     line: usize,
     column: usize,
-    text: &'t str,
+    text: String,
     marked: usize,
 }
 
-impl<'t> Spot<'t> {
-    fn of(text: &'t str, span: &Range<usize>) -> Self {
+impl Spot {
+    fn of(text: &str, span: &Range<usize>) -> Self {
         let before = text.get(..span.start).unwrap_or(text);
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
         let rest = text.get(line_start..).unwrap_or_default();
@@ -376,7 +386,7 @@ impl<'t> Spot<'t> {
         Self {
             line: before.matches('\n').count() + 1,
             column: before.get(line_start..).unwrap_or_default().chars().count() + 1,
-            text: line_text,
+            text: line_text.to_owned(),
             marked: marked.chars().count().max(1),
         }
     }

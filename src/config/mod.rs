@@ -10,6 +10,7 @@
 
 mod error;
 mod keys;
+mod private;
 mod read;
 mod tree;
 mod validate;
