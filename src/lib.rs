@@ -9,7 +9,8 @@
 //! that env; [`backend`] starts what serves it, or sends it to a member of a pool, and brings the answer; [`facet`] writes that in the
 //! client's dialect; [`telemetry`] counts and logs it.
 //!
-//! Imports run downwards only, in this order from the bottom: [`mod@env`], [`facet`], [`telemetry`],
+//! Imports run downwards only, in this order from the bottom: [`mod@env`], [`facet`], [`telemetry`] and
+//! [`thread`],
 //! [`backend`], [`instances`] and [`listen`], [`gateway`], [`control`] (the admin API) and
 //! [`worker`], [`config`], [`commands`], [`cli`].
 //! `env` and `facet` are pure and could serve another program as a library.
@@ -25,4 +26,5 @@ pub mod gateway;
 pub mod instances;
 pub mod listen;
 pub mod telemetry;
+pub mod thread;
 pub mod worker;

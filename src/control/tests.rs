@@ -76,7 +76,7 @@ async fn instances_are_told_with_what_they_are_up_to() {
     let rows = json!([
         {
             "id": 1, "digest": digest(&serving), "backend": "games", "state": "ready",
-            "generation": 1, "pid": 4711, "age_seconds": 0, "calls": 1, "in_flight": 1, "queue": 0,
+            "generation": 1, "pid": 4711, "age_seconds": 0, "calls": 0, "in_flight": 1, "queue": 0,
             "rss_bytes": null, "last_error": null,
         },
         {

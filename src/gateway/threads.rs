@@ -27,7 +27,7 @@ use super::{
     state::Gateway,
     thread::Thread,
 };
-use crate::listen::Accepted;
+use crate::{listen::Accepted, thread};
 
 /// How long connections may take to write out what is on its way once the gateway closes.
 const CLOSING: Duration = Duration::from_secs(1);
@@ -52,16 +52,12 @@ impl Worker {
         gateway: &Arc<Gateway>,
         index: usize,
     ) -> io::Result<(Self, JoinHandle<()>)> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
         let (assign, assigned) = mpsc::unbounded_channel();
         let connections = Arc::new(AtomicUsize::new(0));
-        let thread = Arc::new(Thread::new(Arc::clone(gateway)));
+        let own = Arc::new(Thread::new(Arc::clone(gateway)));
         let count = Arc::clone(&connections);
-        let handle = std::thread::Builder::new()
-            .name(format!("worker-{index}"))
-            .spawn(move || runtime.block_on(run(thread, assigned, count)))?;
+        let name = format!("worker-{index}");
+        let handle = thread::start(&name, move || run(own, assigned, count))?;
         Ok((
             Self {
                 assign,

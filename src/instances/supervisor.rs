@@ -28,6 +28,7 @@ use crate::{
     backend::process::custody::{Process as Descendant, Ward},
     backend::process::{Custody, Health, Order, Process, ProcessBackend},
     telemetry::Metrics,
+    thread,
 };
 
 /// How often the table is looked through for what is idle or old.
@@ -69,9 +70,6 @@ impl Supervisor {
         custody: Option<Custody>,
         metrics: Arc<Metrics>,
     ) -> io::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
         let (starts, ordered) = mpsc::unbounded_channel();
         let table = Arc::new(Table::new(config, waiting_bytes, starts));
         let (phase, phases) = watch::channel(Phase::Running);
@@ -82,9 +80,7 @@ impl Supervisor {
             phase: phases,
             killing: phase.clone(),
         };
-        let thread = std::thread::Builder::new()
-            .name("supervisor".to_owned())
-            .spawn(move || runtime.block_on(supervise(watcher, ordered)))?;
+        let thread = thread::start("supervisor", move || supervise(watcher, ordered))?;
         Ok(Self {
             phase,
             table,

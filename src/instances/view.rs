@@ -33,7 +33,7 @@ pub struct InstanceView {
     pub pid: Option<i32>,
     /// How long it has been ready.
     pub age: Option<Duration>,
-    /// Calls that the process was given.
+    /// Calls that the process has answered.
     pub calls: u64,
     /// Calls under way, those that wait left out.
     pub in_flight: usize,

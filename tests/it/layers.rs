@@ -9,7 +9,7 @@ use std::{fs, path::Path};
 const LAYERS: [&[&str]; 10] = [
     &["env"],
     &["facet"],
-    &["telemetry"],
+    &["telemetry", "thread"],
     &["backend"],
     &["instances", "listen"],
     &["gateway", "control", "worker"],

@@ -107,9 +107,8 @@ struct Waiter<W> {
 struct Ready<H> {
     handle: H,
     leases: usize,
+    /// Calls that were answered.
     calls: u64,
-    /// Whether a call has been answered.
-    served: bool,
     since: Instant,
     last_used: Instant,
 }

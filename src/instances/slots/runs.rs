@@ -37,7 +37,6 @@ impl<H: Clone, W, E: Clone> Slots<H, W, E> {
         match &mut entry.slot {
             Slot::Ready(ready) => {
                 ready.leases += 1;
-                ready.calls += 1;
                 ready.last_used = now;
                 return Acquired::Now(Ok((ready.handle.clone(), run)));
             }
@@ -148,8 +147,7 @@ impl<H: Clone, W, E: Clone> Slots<H, W, E> {
                     entry.slot = Slot::Ready(Ready {
                         handle: handle.clone(),
                         leases: told.len(),
-                        calls: told.len() as u64,
-                        served: false,
+                        calls: 0,
                         since: now,
                         last_used: now,
                     });
@@ -235,8 +233,8 @@ impl<H: Clone, W, E: Clone> Slots<H, W, E> {
         };
         ready.leases -= 1;
         ready.last_used = now;
-        ready.served |= served;
         if served {
+            ready.calls += 1;
             entry.failures = 0;
         }
         if max_calls.is_some_and(|most| ready.calls >= most.get()) {
@@ -273,7 +271,7 @@ impl<H: Clone, W, E: Clone> Slots<H, W, E> {
         let Slot::Ready(ready) = std::mem::replace(&mut entry.slot, Slot::Absent) else {
             return;
         };
-        if ready.served {
+        if ready.calls > 0 {
             entry.last_error = Some(error);
         } else {
             fail(entry, error, now);
