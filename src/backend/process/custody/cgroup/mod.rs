@@ -175,7 +175,8 @@ fn make(directory: &Path) -> io::Result<()> {
     }
 }
 
-/// Only empty ones can be removed, so nothing is lost that someone uses.
+/// Only empty ones can be removed, so nothing is lost that someone uses: a gateway in another PID
+/// namespace looks dead from here.
 fn remove_stale(own: &Path) {
     for child in children(own) {
         let name = child.file_name().unwrap_or_default().to_string_lossy();
@@ -184,7 +185,7 @@ fn remove_stale(own: &Path) {
             .and_then(Pid::from_raw)
             .is_some_and(|pid| Process::at(pid).is_none());
         if is_stale && let Err(error) = remove(&child) {
-            tracing::info!(%error, cgroup = %child.display(), "a cgroup that is no longer used stays");
+            tracing::warn!(%error, cgroup = %child.display(), "a gateway that is gone left processes behind; where no other PID namespace uses the cgroup, write 1 to its cgroup.kill");
         }
     }
 }
