@@ -37,10 +37,12 @@ mod ready;
 mod reaper;
 mod running;
 mod runtime_dir;
+mod spare;
 mod start;
 
 pub mod custody;
 pub mod launch;
+pub mod launch_order;
 
 pub use code::{CodePattern, Rev, RevError};
 pub use config::{
