@@ -7,7 +7,8 @@
 //!
 //! This is on the way of every cold start, so it comes before the command line's parser and does
 //! nothing else. The environment is the worker's from the start, and the command is searched along
-//! its `PATH`. A failure is one line on stderr and exit status 125 (something couldn't be set up),
+//! its `PATH`. One that is started ahead has no environment: it sets up all that it can, and waits
+//! for its order. A failure is one line on stderr and exit status 125 (something couldn't be set up),
 //! 126 (the command can't be executed) or 127 (it isn't there).
 
 use std::{
@@ -16,7 +17,7 @@ use std::{
     ffi::OsString,
     io::{self, Write},
     os::{
-        fd::AsFd,
+        fd::{AsFd, OwnedFd},
         unix::process::{CommandExt, parent_id},
     },
     path::Path,
@@ -30,24 +31,30 @@ use rustix::{
     thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid},
 };
 
-use crate::backend::process::launch::{LaunchFailure, LaunchSpec, LaunchStep};
+use crate::backend::process::{
+    launch::{LaunchFailure, LaunchSpec, LaunchStep},
+    launch_order::LaunchOrder,
+};
 
 /// Where systemd's way of passing sockets begins.
 const FIRST_SOCKET: i32 = 3;
 
-/// Becomes the worker that the arguments behind `launch` say. It returns only where it can't.
+/// Becomes the worker that the arguments behind `launch` say. It returns only where it can't, or is
+/// never told which worker.
 pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let spec = LaunchSpec::from_arguments(arguments).ok_or(LaunchFailure {
         step: LaunchStep::Arguments,
         errno: None,
     });
-    let Err(failure) = spec.and_then(|spec| launch(&spec));
+    let Err(failure) = spec.and_then(launch) else {
+        return ExitCode::SUCCESS;
+    };
     // Without stderr the exit status has to do.
     let _ = io::stderr().write_all(failure.to_line().as_bytes());
     ExitCode::from(failure.exit_code())
 }
 
-fn launch(spec: &LaunchSpec) -> Result<Infallible, LaunchFailure> {
+fn launch(spec: LaunchSpec) -> Result<(), LaunchFailure> {
     if let Some(bytes) = spec.memory {
         failing_at(LaunchStep::Memory, limit(Resource::As, bytes))?;
     }
@@ -70,7 +77,21 @@ fn launch(spec: &LaunchSpec) -> Result<Infallible, LaunchFailure> {
     failing_at(LaunchStep::Signals, unblocked.map_err(io::Error::from))?;
     // What the gateway was started with and doesn't know of is none of the worker's.
     close_fds::set_fds_cloexec(FIRST_SOCKET, &[]);
-    become_command(spec)
+    let stdin = io::stdin().as_fd().try_clone_to_owned();
+    let never = if spec.waits {
+        let order = stdin.and_then(|orders| LaunchOrder::receive(orders.into()));
+        let Some(order) = failing_at(LaunchStep::Order, order)? else {
+            return Ok(());
+        };
+        let mut command = command(&order.command);
+        command.env_clear().envs(order.variables);
+        become_command(command, order.socket)
+    } else {
+        let socket = spec.socket.then_some(stdin).transpose();
+        let socket = failing_at(LaunchStep::Socket, socket)?;
+        become_command(command(&spec.command), socket)
+    };
+    never.map(|never| match never {})
 }
 
 fn failing_at<T>(step: LaunchStep, done: io::Result<T>) -> Result<T, LaunchFailure> {
@@ -107,21 +128,25 @@ fn tie_to(parent: u32) -> Result<(), LaunchFailure> {
     })
 }
 
+fn command(command: &[OsString]) -> Command {
+    let mut arguments = command.iter();
+    let mut command = Command::new(arguments.next().map_or(Path::new(""), Path::new));
+    command.args(arguments).stdin(Stdio::null());
+    command
+}
+
 /// Executes the command; the standard library undoes what it did to SIGPIPE.
-fn become_command(spec: &LaunchSpec) -> Result<Infallible, LaunchFailure> {
-    let mut arguments = spec.command.iter();
-    let program = arguments.next().map_or(Path::new(""), Path::new);
-    let mut command = Command::new(program);
-    command.args(arguments);
-    if spec.socket {
-        let socket = io::stdin().as_fd().try_clone_to_owned();
+fn become_command(
+    mut command: Command,
+    socket: Option<OwnedFd>,
+) -> Result<Infallible, LaunchFailure> {
+    if let Some(socket) = socket {
         let socket = FdMapping {
-            parent_fd: failing_at(LaunchStep::Socket, socket)?,
+            parent_fd: socket,
             child_fd: FIRST_SOCKET,
         };
         let mapped = command.fd_mappings(vec![socket]).map(|_| ());
         failing_at(LaunchStep::Socket, mapped.map_err(io::Error::other))?;
-        command.stdin(Stdio::null());
         command.env("LISTEN_PID", process::id().to_string());
         command.env("LISTEN_FDS", "1");
     }

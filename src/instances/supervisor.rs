@@ -16,7 +16,7 @@ use http::HeaderValue;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
-    time::{MissedTickBehavior, interval, timeout},
+    time::{MissedTickBehavior, interval, sleep_until, timeout},
 };
 
 use super::{
@@ -37,6 +37,10 @@ const TICK: Duration = Duration::from_secs(1);
 /// How long the exit of a process at whose address nobody listens any more is waited for: it closes
 /// its sockets on its way out.
 const EXIT_PATIENCE: Duration = Duration::from_millis(100);
+
+/// How long after a start the launcher for the next one is started: the call that waited for this one
+/// comes first.
+const SPARE_AFTER: Duration = Duration::from_millis(2);
 
 /// How far the end has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
@@ -325,6 +329,7 @@ impl Watcher {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut asked = Instant::now();
+        let (spare_is_due, mut is_prepared) = (Instant::now() + SPARE_AFTER, false);
         loop {
             tokio::select! {
                 status = process.exited() => {
@@ -343,6 +348,10 @@ impl Watcher {
                     break;
                 }
                 () = reached(&mut self.phase, Phase::Stopping) => break,
+                () = sleep_until(spare_is_due.into()), if !is_prepared => {
+                    is_prepared = true;
+                    backend.prepare(ward.host());
+                }
                 _ = tick.tick() => {
                     if let Some(reason) = self.look(&running, backend, &process, &mut asked).await {
                         tracing::info!(

@@ -8,7 +8,7 @@ use std::{
     fs, io,
     os::{fd::OwnedFd, unix::process::ExitStatusExt},
     path::PathBuf,
-    process::ExitStatus,
+    process::{ChildStderr, ChildStdout, ExitStatus},
     time::Duration,
 };
 
@@ -37,7 +37,8 @@ const KILL_PATIENCE: Duration = Duration::from_secs(2);
 /// What nobody else may be given while a child isn't collected.
 #[derive(Debug)]
 pub(super) struct Holdings {
-    pub(super) place: Place,
+    /// It may be made only when it is known who listens there.
+    pub(super) place: Option<Place>,
     pub(super) identity: IdentityLease,
 }
 
@@ -101,6 +102,27 @@ impl Child {
         }));
     }
 
+    /// As whom it runs.
+    pub(super) fn identity(&self) -> Option<&IdentityLease> {
+        let (_, holdings) = self.process.as_ref()?;
+        Some(&holdings.identity)
+    }
+
+    /// Keeps a place for it until it is collected.
+    pub(super) fn hold(&mut self, place: Place) {
+        if let Some((_, holdings)) = &mut self.process {
+            holdings.place = Some(place);
+        }
+    }
+
+    /// What it writes; once.
+    pub(super) fn take_output(&mut self) -> (Option<ChildStdout>, Option<ChildStderr>) {
+        let process = self.process.as_mut().map(|(process, _)| process);
+        process.map_or((None, None), |process| {
+            (process.stdout.take(), process.stderr.take())
+        })
+    }
+
     /// Its number, and its group's.
     pub(super) const fn pid(&self) -> Pid {
         self.pid
@@ -121,6 +143,10 @@ impl Child {
             }
             sleep(POLL).await;
         }
+    }
+
+    pub(super) fn has_exited(&self) -> bool {
+        self.status().is_some()
     }
 
     /// The status of a child that has exited.
@@ -230,10 +256,11 @@ mod tests {
     fn child(host: &Host, script: &str) -> Child {
         let identity = Identity::resolve(None, None).unwrap();
         let identity = identity.lease(&host.users).unwrap();
-        let place = Place::make(Listen::Unix, fastrand::u64(..), &identity, host);
+        let place = Place::make(Listen::Unix, &identity, host);
         let (place, _) = place.unwrap();
         let mut command = Command::new("sh");
         let process = command.args(["-c", script]).process_group(0).spawn();
+        let place = Some(place);
         let holdings = Holdings { place, identity };
         Child::watch(process.unwrap(), holdings, &host.reaper).unwrap()
     }
@@ -265,7 +292,14 @@ mod tests {
         let child = child(&host, "sleep 1000; :");
         let pid = child.pid();
         let holdings = child.process.as_ref().map(|(_, holdings)| holdings);
-        let socket = holdings.unwrap().place.socket().unwrap().to_owned();
+        let socket = holdings
+            .unwrap()
+            .place
+            .as_ref()
+            .unwrap()
+            .socket()
+            .unwrap()
+            .to_owned();
         let dir = Path::new(&socket).parent().unwrap().to_owned();
         assert!(dir.exists() && is_there(pid));
         drop(child);

@@ -14,6 +14,7 @@ use super::{
     listen::Ports,
     reaper::Reaper,
     runtime_dir::{DirError, RuntimeDir},
+    spare::Spares,
 };
 
 /// What is running now, also where the file has been replaced since.
@@ -35,6 +36,7 @@ pub struct Host {
     pub(super) ports: Ports,
     pub(super) users: Users,
     pub(super) reaper: Reaper,
+    pub(super) spares: Spares,
     room: usize,
     keeps_zombies: OnceLock<()>,
 }
@@ -74,6 +76,7 @@ impl Host {
             ports: Ports::default(),
             users: Users::default(),
             reaper: Reaper::start().map_err(HostError::Thread)?,
+            spares: Spares::default(),
             room: room(getrlimit(Resource::Stack).current),
             keeps_zombies: OnceLock::new(),
         })

@@ -2,8 +2,8 @@
 //!
 //! The launcher is envgate itself, started as `envgate launch …`, which sets up what only a process
 //! can set up for itself and then becomes the worker. It is told how by its arguments, which hold
-//! nothing secret (its environment is the worker's already), and tells what failed by one line on
-//! stderr and an exit status.
+//! nothing secret (its environment is the worker's already, or it waits to be told it in an
+//! [order](super::launch_order)), and tells what failed by one line on stderr and an exit status.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -48,6 +48,8 @@ pub struct LaunchSpec {
     pub cwd: Option<PathBuf>,
     /// Whether stdin is a listening socket that the worker gets as descriptor 3.
     pub socket: bool,
+    /// Whether stdin is where it waits for an order, which says the rest.
+    pub waits: bool,
     /// The program and its arguments.
     pub command: Vec<OsString>,
 }
@@ -65,6 +67,7 @@ impl LaunchSpec {
             ("--user", self.user.map(|id| number(id.into()))),
             ("--cwd", self.cwd.clone().map(OsString::from)),
             ("--socket", self.socket.then(|| "3".into())),
+            ("--waits", self.waits.then(|| "0".into())),
         ];
         let mut arguments = vec![SUBCOMMAND.into()];
         for (option, value) in options {
@@ -100,11 +103,12 @@ impl LaunchSpec {
                 "--user" => spec.user = Some(id()?),
                 "--cwd" => spec.cwd = Some(value.into()),
                 "--socket" => spec.socket = true,
+                "--waits" => spec.waits = true,
                 _ => return None,
             }
         }
         spec.command = arguments.collect();
-        (!spec.command.is_empty()).then_some(spec)
+        (spec.command.is_empty() == spec.waits).then_some(spec)
     }
 
     /// The bytes that the arguments take in the new process, as the kernel counts them.
@@ -118,24 +122,25 @@ impl LaunchSpec {
     }
 
     /// Starts the launcher, in a process group of its own from its first moment on, so that there
-    /// is no time at which a signal to the group would miss it. stdout and stderr are pipes.
+    /// is no time at which a signal to the group would miss it. stdout and stderr are pipes, stdin is
+    /// as the options say. One that waits gets no variables.
     ///
     /// There is no code of ours between fork and exec, so that the standard library spawns as
     /// cheaply as for a small process, however large the gateway is.
     pub(super) fn spawn(
         &self,
         launcher: &OsStr,
-        variables: &Env,
-        socket: Option<OwnedFd>,
+        variables: Option<&Env>,
+        stdin: Option<OwnedFd>,
     ) -> io::Result<Child> {
-        let variables = variables.iter();
+        let variables = variables.into_iter().flat_map(Env::iter);
         let variables =
             variables.map(|(name, value)| (OsStr::from_bytes(name), OsStr::from_bytes(value)));
         Command::new(launcher)
             .args(self.to_arguments())
             .env_clear()
             .envs(variables)
-            .stdin(socket.map_or_else(Stdio::null, Stdio::from))
+            .stdin(stdin.map_or_else(Stdio::null, Stdio::from))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0)
@@ -162,6 +167,8 @@ pub enum LaunchStep {
     Directory,
     /// Lets all signals through.
     Signals,
+    /// Reads its order.
+    Order,
     /// Takes its socket.
     Socket,
     /// Becomes the command.
@@ -169,7 +176,7 @@ pub enum LaunchStep {
 }
 
 impl LaunchStep {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Arguments,
         Self::Memory,
         Self::OpenFiles,
@@ -178,6 +185,7 @@ impl LaunchStep {
         Self::Parent,
         Self::Directory,
         Self::Signals,
+        Self::Order,
         Self::Socket,
         Self::Command,
     ];
@@ -192,6 +200,7 @@ impl LaunchStep {
             Self::Parent => "tie its life to the gateway's",
             Self::Directory => "enter its directory",
             Self::Signals => "unblock its signals",
+            Self::Order => "read its order",
             Self::Socket => "take its socket",
             Self::Command => "run the command",
         }
@@ -282,13 +291,18 @@ mod tests {
             user: Some(9),
             cwd: Some("--".into()),
             socket: true,
+            waits: false,
             command: vec!["--".into(), "--user".into(), "".into()],
+        };
+        let waiting = LaunchSpec {
+            waits: true,
+            ..LaunchSpec::default()
         };
         let least = LaunchSpec {
             command: vec!["w".into()],
             ..LaunchSpec::default()
         };
-        for spec in [full, least] {
+        for spec in [full, least, waiting] {
             let arguments = spec.to_arguments();
             assert_eq!(arguments[0], SUBCOMMAND);
             let read = LaunchSpec::from_arguments(arguments.into_iter().skip(1));
@@ -304,6 +318,7 @@ mod tests {
             &["--user", "x", "--", "w"],
             &["--user", "4294967296", "--", "w"],
             &["--what", "1", "--", "w"],
+            &["--waits", "0", "--", "w"],
             &["w"],
         ] {
             let given = arguments.iter().map(OsString::from);

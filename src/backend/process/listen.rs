@@ -48,7 +48,6 @@ impl Place {
     /// Makes a place, and with `inherit` the socket that is to be passed to the worker.
     pub(super) fn make(
         listen: Listen,
-        instance: u64,
         identity: &IdentityLease,
         host: &Host,
     ) -> Result<(Self, Option<OwnedFd>), PlaceError> {
@@ -61,7 +60,7 @@ impl Place {
             };
             return Ok((place, None));
         }
-        let dir = host.dir.instance(instance, identity)?;
+        let dir = host.dir.instance(identity)?;
         let path = dir.socket()?;
         let socket = match listen {
             Listen::Inherit => Some(UnixListener::bind(&path).map_err(PlaceError::Socket)?),

@@ -37,11 +37,13 @@ mod ready;
 mod reaper;
 mod running;
 mod runtime_dir;
+mod spare;
 mod start;
 mod variables;
 
 pub mod custody;
 pub mod launch;
+pub mod launch_order;
 
 pub use code::{CodePattern, Rev, RevError};
 pub use config::{Command, ConfigError, Limits, Listen, ProcessConfig, Readiness};

@@ -1,6 +1,6 @@
 //! A worker that serves.
 
-use std::{process::ExitStatus, time::Duration};
+use std::{process::ExitStatus, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
@@ -8,6 +8,7 @@ use super::{
     child::Child,
     output::Output,
     ready::{Health, Probe},
+    spare::Slot,
 };
 use crate::backend::Address;
 
@@ -21,6 +22,8 @@ pub struct Process {
     pub(super) output: Output,
     pub(super) probe: Probe,
     pub(super) started_at: Instant,
+    /// The backend has a spare only as long as it has a process.
+    pub(super) _spare: Arc<Slot>,
 }
 
 impl Process {

@@ -12,7 +12,10 @@ use std::{
     os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     process,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
 use rustix::{
@@ -31,6 +34,8 @@ pub(super) const MAX_SOCKET_PATH: usize = 107;
 #[derive(Debug)]
 pub(super) struct RuntimeDir {
     path: PathBuf,
+    /// How many directories there were in it.
+    made: AtomicU64,
     /// Holds the lock.
     _lock: File,
 }
@@ -73,7 +78,11 @@ impl RuntimeDir {
         let random = fastrand::u32(..);
         let path = place.join(format!("{NAME}{}-{random:08x}", process::id()));
         match make_locked(&path) {
-            Ok(lock) => Ok(Self { path, _lock: lock }),
+            Ok(lock) => Ok(Self {
+                path,
+                made: AtomicU64::new(0),
+                _lock: lock,
+            }),
             Err(source) => Err(DirError::Make { path, source }),
         }
     }
@@ -81,10 +90,9 @@ impl RuntimeDir {
     /// Makes the directory of an instance, which it finds its socket in.
     pub(super) fn instance(
         self: &Arc<Self>,
-        instance: u64,
         identity: &IdentityLease,
     ) -> Result<InstanceDir, DirError> {
-        let path = self.path.join(instance.to_string());
+        let path = self.path.join(self.made.fetch_add(1, Relaxed).to_string());
         let refused = |source| DirError::Make {
             path: path.clone(),
             source,
@@ -221,7 +229,7 @@ mod tests {
     fn directories_are_private_and_go_with_their_owner() {
         let place = tempfile::tempdir().unwrap();
         let whole = Arc::new(RuntimeDir::make_in(place.path()).unwrap());
-        let dir = whole.instance(7, &nobody_special()).unwrap();
+        let dir = whole.instance(&nobody_special()).unwrap();
         let (whole_path, path) = (whole.path.clone(), dir.path.clone());
         assert_eq!((mode(&whole_path), mode(&path)), (0o700, 0o700));
         fs::write(dir.socket().unwrap(), "").unwrap();
@@ -257,7 +265,7 @@ mod tests {
         let deep = place.path().join("x".repeat(80));
         fs::create_dir(&deep).unwrap();
         let whole = Arc::new(RuntimeDir::make_in(&deep).unwrap());
-        let dir = whole.instance(7, &nobody_special()).unwrap();
+        let dir = whole.instance(&nobody_special()).unwrap();
         let error = dir.socket().unwrap_err().to_string();
         assert!(error.contains("107 is the limit"), "{error}");
     }

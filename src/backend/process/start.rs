@@ -1,7 +1,14 @@
 //! Starting a process and waiting until it serves.
 
 use std::{
-    collections::BTreeSet, env, ffi::OsString, os::unix::ffi::OsStringExt, path::PathBuf, process,
+    collections::BTreeSet,
+    env,
+    ffi::OsString,
+    io,
+    os::{fd::OwnedFd, unix::ffi::OsStringExt},
+    path::PathBuf,
+    process,
+    sync::Arc,
     time::Duration,
 };
 
@@ -13,13 +20,14 @@ use super::{
     StartError,
     child::{Child, Holdings},
     environment::{Environment, Sources},
-    identity::Identity,
+    identity::{Identity, IdentityLease},
     launch::{LaunchFailure, LaunchSpec},
     listen::Place,
     mask::Masks,
     output::{Output, Source},
     placeholders::Placeholders,
     ready::{Probe, WrongEnv},
+    spare::{Slot, Slots, Spare},
 };
 use crate::{
     backend::Context,
@@ -44,6 +52,18 @@ pub struct ProcessBackend {
     base: Vec<(String, Vec<u8>)>,
     needs_rev: bool,
     health_interval: Option<Duration>,
+    spare: Slots,
+    /// Every start under way has it, too.
+    starting: Arc<()>,
+}
+
+/// What one process is to be.
+struct Plan {
+    place: Place,
+    /// For it to inherit.
+    socket: Option<OwnedFd>,
+    environment: Environment,
+    spec: LaunchSpec,
 }
 
 /// Why a backend can't be as it is configured.
@@ -107,6 +127,8 @@ impl ProcessBackend {
             base: base.collect(),
             needs_rev: config.needs_rev(),
             health_interval: health_interval.or(by_health),
+            spare: Slots::default(),
+            starting: Arc::default(),
             config,
         })
     }
@@ -157,8 +179,9 @@ impl ProcessBackend {
     ///
     /// [`StartError`]; the process and its group are dead then. What it wrote last is in the log.
     pub async fn start(&self, host: &Host, order: Order<'_>) -> Result<Process, StartError> {
+        let _starting = Arc::clone(&self.starting);
         let started_at = Instant::now();
-        let (process, dropped) = self.spawn(host, &order, started_at)?;
+        let (process, dropped) = self.spawn(host, &order, started_at).await?;
         if !dropped.is_empty() {
             let names = dropped.get(..MAX_NAMES_SHOWN).unwrap_or(&dropped);
             tracing::warn!(
@@ -207,8 +230,39 @@ impl ProcessBackend {
         }
     }
 
-    /// Starts a process; also gives the names of the env that it doesn't get.
-    fn spawn(
+    /// Starts a spare launcher for the next start, where there is none, the backend has a process, and
+    /// no start is under way, which it would only slow down. To be called on the runtime of the thread that supervises.
+    pub fn prepare(&self, host: &Host) {
+        if Arc::strong_count(&self.starting) > 1 {
+            return;
+        }
+        let filled = self.spare.fill(|| {
+            let Some(identity) = self.identity.lease(&host.users) else {
+                return Ok(None);
+            };
+            let spec = LaunchSpec {
+                socket: false,
+                waits: true,
+                ..self.launch_spec(&identity, Vec::new())
+            };
+            // A port can't be kept, so it is chosen as late as can be.
+            let place = match self.listen {
+                Listen::Tcp => None,
+                Listen::Unix | Listen::Inherit => {
+                    let place = Place::make(self.listen, &identity, host);
+                    Some(place.map_err(io::Error::other)?)
+                }
+            };
+            Spare::start(&spec, place, identity, host).map(Some)
+        });
+        if let Err(error) = filled {
+            tracing::debug!(backend = self.name, %error, "no launcher is started ahead");
+        }
+    }
+
+    /// Starts a process, out of a spare where there is one; also gives the names of the env that it
+    /// doesn't get.
+    async fn spawn(
         &self,
         host: &Host,
         order: &Order<'_>,
@@ -217,14 +271,62 @@ impl ProcessBackend {
         if order.rev.is_none() && self.needs_rev {
             return Err(StartError::NoRev);
         }
-        let identity = self.identity.lease(&host.users);
-        let identity = identity.ok_or(StartError::NoUser)?;
-        let (place, socket) = Place::make(self.listen, order.generation, &identity, host)
-            .map_err(StartError::place)?;
-        let holdings = Holdings { place, identity };
+        host.keep_zombies();
+        let slot = self.spare.hold(&host.spares);
+        if let Some(mut spare) = slot.take()
+            && let place = spare.take_place()
+            && let Some(identity) = spare.identity()
+        {
+            let plan = self.plan(host, order, identity, place)?;
+            let variables = &plan.environment.variables;
+            let launched = spare.launch(&plan.spec, variables, plan.socket.as_ref());
+            match launched.await {
+                Ok(child) => return self.follow(child, plan, order, slot, started_at),
+                Err(error) => {
+                    tracing::debug!(backend = self.name, %error, "a spare launcher is of no use");
+                }
+            }
+        }
+        let take = || self.identity.lease(&host.users);
+        let identity = match take() {
+            Some(identity) => identity,
+            None => host
+                .spares
+                .make_room(take)
+                .await
+                .ok_or(StartError::NoUser)?,
+        };
+        let mut plan = self.plan(host, order, &identity, None)?;
+        let launcher = host.launcher().as_os_str();
+        let variables = &plan.environment.variables;
+        let launched = plan
+            .spec
+            .spawn(launcher, Some(variables), plan.socket.take());
+        let launched = launched.map_err(StartError::spawn)?;
+        let holdings = Holdings {
+            place: None,
+            identity,
+        };
+        let child = Child::watch(launched, holdings, &host.reaper);
+        let child = child.map_err(StartError::spawn)?;
+        self.follow(child, plan, order, slot, started_at)
+    }
+
+    /// What a process is to be.
+    fn plan(
+        &self,
+        host: &Host,
+        order: &Order<'_>,
+        identity: &IdentityLease,
+        place: Option<(Place, Option<OwnedFd>)>,
+    ) -> Result<Plan, StartError> {
+        let (place, socket) = match place {
+            Some(made) => made,
+            None => Place::make(self.listen, identity, host).map_err(StartError::place)?,
+        };
         let placeholders = Placeholders {
-            port: holdings.place.port(),
-            socket: holdings.place.socket(),
+            port: place.port(),
+            socket: place.socket(),
             rev: order.rev,
         };
         let environment = Environment::build(&Sources {
@@ -236,61 +338,75 @@ impl ProcessBackend {
             nonce: order.nonce,
         })
         .map_err(StartError::Env)?;
-        let spec = self.launch_spec(&holdings, &placeholders);
+        let command = self.config.command.iter();
+        let command = command.map(|part| OsString::from(placeholders.fill(part)));
+        let spec = self.launch_spec(identity, command.collect());
         let (bytes, room) = (environment.variables.size() + spec.size(), host.room());
         if bytes > room {
             return Err(StartError::TooLarge { bytes, room });
         }
-        host.keep_zombies();
-        let launcher = host.launcher().as_os_str();
-        let mut launched = spec
-            .spawn(launcher, &environment.variables, socket)
-            .map_err(StartError::spawn)?;
-        let (stdout, stderr) = (launched.stdout.take(), launched.stderr.take());
-        let endpoint = holdings.place.endpoint.clone();
-        let own_user = holdings.identity.own_user();
-        // From here on the process is killed where what follows fails.
-        let child = Child::watch(launched, holdings, &host.reaper);
-        let mut child = child.map_err(StartError::spawn)?;
-        if let Some(cgroup) = &order.cgroup {
-            child.enter(cgroup.clone());
-        }
+        Ok(Plan {
+            place,
+            socket,
+            environment,
+            spec,
+        })
+    }
+
+    /// The process that a child becomes. It is killed where that fails.
+    fn follow(
+        &self,
+        mut child: Child,
+        plan: Plan,
+        order: &Order<'_>,
+        slot: Arc<Slot>,
+        started_at: Instant,
+    ) -> Result<(Process, Vec<String>), StartError> {
+        let Environment {
+            variables,
+            dropped,
+            proof,
+        } = plan.environment;
         let probe = Probe {
-            endpoint,
+            endpoint: plan.place.endpoint.clone(),
             listen: self.listen,
             readiness: self.config.readiness,
             group: child.pid(),
-            own_user,
-            proof: environment.proof,
+            own_user: child.identity().and_then(IdentityLease::own_user),
+            proof,
         };
+        child.hold(plan.place);
+        if let Some(cgroup) = &order.cgroup {
+            child.enter(cgroup.clone());
+        }
         let source = Source {
             digest: order.digest,
             instance: order.generation,
         };
-        let masks = Masks::new(secrets(&environment.variables, &self.base));
+        let masks = Masks::new(secrets(&variables, &self.base));
+        let (stdout, stderr) = child.take_output();
         let output = Output::follow(stdout, stderr, source, masks).map_err(StartError::spawn)?;
         let process = Process {
             child,
             output,
             probe,
             started_at,
+            _spare: slot,
         };
-        Ok((process, environment.dropped))
+        Ok((process, dropped))
     }
 
-    fn launch_spec(&self, holdings: &Holdings, placeholders: &Placeholders<'_>) -> LaunchSpec {
-        let command = self.config.command.iter();
+    fn launch_spec(&self, identity: &IdentityLease, command: Vec<OsString>) -> LaunchSpec {
         LaunchSpec {
             parent: process::id(),
             memory: self.config.limits.memory.map(|size| size.as_u64()),
             open_files: self.config.limits.open_files,
-            group: holdings.identity.group,
-            user: holdings.identity.user,
+            group: identity.group,
+            user: identity.user,
             cwd: self.config.cwd.clone(),
             socket: self.listen == Listen::Inherit,
-            command: command
-                .map(|part| OsString::from(placeholders.fill(part)))
-                .collect(),
+            waits: false,
+            command,
         }
     }
 }

@@ -58,7 +58,7 @@ fn a_thousand_first_callers_share_one_start() {
         Some(CLIENTS as f64)
     );
     let workers = eventually("the worker is alone", || {
-        let workers = processes::children(processes::inner(&gateway));
+        let workers = processes::instances(processes::inner(&gateway));
         (workers.len() == 1).then_some(workers)
     });
     let call = Call::legacy(ENV).facet("ProcessFacet").method("Pid");

@@ -34,6 +34,20 @@ pub(super) fn children(parent: u32) -> Vec<u32> {
     pids().into_iter().filter(is_child).collect()
 }
 
+/// The children of a gateway that are instances, zombies too: neither its spare launcher nor one that
+/// is about to be started, which has the gateway's arguments still.
+pub(super) fn instances(gateway: u32) -> Vec<u32> {
+    let own = arguments(gateway);
+    let is_instance = |pid: &u32| {
+        let arguments = arguments(*pid);
+        // One that has no arguments any more may have gone since it was listed.
+        let is_there = !arguments.is_empty() || stat(*pid, 0).as_deref() == Some("Z");
+        is_there && arguments != own && !arguments.contains(" --waits ")
+    };
+    let children = children(gateway).into_iter();
+    children.filter(is_instance).collect()
+}
+
 /// The gateway itself, below its watchdog.
 #[track_caller]
 pub(super) fn inner(gateway: &Gateway) -> u32 {
@@ -60,20 +74,20 @@ pub(super) fn arguments(pid: u32) -> String {
     String::from_utf8_lossy(&arguments).replace('\0', " ")
 }
 
-/// Counts the children of a process as they come and go.
+/// Counts the instances of a gateway as they come and go.
 pub(super) struct Count {
     done: Arc<AtomicBool>,
     thread: JoinHandle<(usize, usize)>,
 }
 
 impl Count {
-    pub(super) fn begin(parent: u32) -> Self {
+    pub(super) fn begin(gateway: u32) -> Self {
         let done = Arc::new(AtomicBool::new(false));
         let is_done = Arc::clone(&done);
         let thread = thread::spawn(move || {
             let (mut most, mut looks) = (0, 0);
             while !is_done.load(Relaxed) {
-                most = most.max(children(parent).len());
+                most = most.max(instances(gateway).len());
                 looks += 1;
                 thread::sleep(Duration::from_millis(10));
             }

@@ -8,6 +8,7 @@ mod crash;
 mod limits;
 mod reload;
 mod retire;
+mod spare;
 mod start;
 mod stop;
 

@@ -5,9 +5,18 @@ use super::*;
 #[tokio::test]
 async fn a_worker_has_its_variables_and_no_other() {
     let env = "A=1\nB= two words \nPATH=/tmp\nLD_PRELOAD=/x\nMINE=x\n";
-    let config = "listen = \"inherit\"\nenv = { MINE = \"{socket}\" }\ninherit = [\"PATH\", \"NOT SET HERE\"]";
+    let config = "cwd = \"FILES\"\nlisten = \"inherit\"\nenv = { MINE = \"{socket}\" }\ninherit = [\"PATH\", \"NOT SET HERE\"]";
     let bench = Bench::python("inherit", config, env);
-    let process = bench.start().await.unwrap();
+    let first = bench.start().await.unwrap();
+    assert_is_exact(&first);
+    let spare = bench.prepare();
+    assert_eq!(environ(spare), BTreeMap::new());
+    let second = bench.start().await.unwrap();
+    assert_eq!(second.pid(), spare);
+    assert_is_exact(&second);
+}
+
+fn assert_is_exact(process: &Process) {
     let environ = environ(process.pid());
     let Address::Unix(socket) = process.address() else {
         panic!("another endpoint")
@@ -71,9 +80,13 @@ async fn a_proof_must_be_the_right_one() {
 async fn the_largest_env_starts_and_a_larger_one_is_refused_before() {
     let value = "x".repeat(64 * 1024 - "AA=\0".len() - 8);
     let largest: String = (0..16).map(|i| format!("A{i:x}={value}\n")).collect();
-    let bench = Bench::python("inherit", "", &largest);
+    let bench = Bench::python("inherit", IN_FILES, &largest);
     let process = bench.start().await.unwrap();
     assert_eq!(environ(process.pid())["Af"], value);
+    let spare = bench.prepare();
+    let process = bench.start().await.unwrap();
+    assert_eq!(process.pid(), spare);
+    assert_eq!(environ(spare)["Af"], value);
     let bench = Bench::python("inherit", "", &(largest + "B=1"));
     let error = bench.start().await.unwrap_err();
     assert!(matches!(error, StartError::Env(_)), "{error}");

@@ -4,8 +4,16 @@ use super::*;
 
 #[tokio::test]
 async fn a_process_leads_a_group_with_default_signals_and_no_stray_descriptors() {
-    let bench = Bench::python("inherit", "", "");
-    let process = bench.start().await.unwrap();
+    let bench = Bench::python("inherit", IN_FILES, "");
+    let first = bench.start().await.unwrap();
+    assert_is_set_up(&first);
+    let spare = bench.prepare();
+    let second = bench.start().await.unwrap();
+    assert_eq!(second.pid(), spare);
+    assert_is_set_up(&second);
+}
+
+fn assert_is_set_up(process: &Process) {
     let proc = PathBuf::from(format!("/proc/{}", process.pid()));
     let stat = fs::read_to_string(proc.join("stat")).unwrap();
     let fields: Vec<_> = stat

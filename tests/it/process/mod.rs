@@ -4,6 +4,7 @@
 mod environment;
 mod launcher;
 mod life;
+mod spare;
 
 use std::{
     collections::BTreeMap,
@@ -59,11 +60,12 @@ struct Bench {
     host: Host,
     start_timeout: Duration,
     env: Env,
-    _files: tempfile::TempDir,
+    files: tempfile::TempDir,
 }
 
 impl Bench {
-    /// `config` without its command; `WORKER` in a command stands for the path of a script.
+    /// `config` without its command; `WORKER` in a command stands for the path of a script, and
+    /// `FILES` in `config` for its directory.
     fn new(command: &[&str], script: &str, config: &str, env: &str, time: Duration) -> Self {
         let files = tempfile::tempdir().unwrap();
         let path = files.path().join("worker");
@@ -74,6 +76,7 @@ impl Bench {
             part => part.replace("WORKER", path),
         };
         let command: Vec<_> = command.iter().map(fill).collect();
+        let config = config.replace("FILES", files.path().to_str().unwrap());
         let config = format!("command = {command:?}\n{config}");
         let config: ProcessConfig = toml::from_str(&config).unwrap();
         let context = Context {
@@ -85,7 +88,7 @@ impl Bench {
             host: Host::with_launcher(env!("CARGO_BIN_EXE_envgate")).unwrap(),
             start_timeout: time,
             env: EnvString::parse(env).unwrap(),
-            _files: files,
+            files,
         }
     }
 
@@ -102,6 +105,10 @@ impl Bench {
     }
 
     async fn start_with(&self, cgroup: Option<PathBuf>) -> Result<Process, StartError> {
+        self.start_on(&self.host, cgroup).await
+    }
+
+    async fn start_on(&self, host: &Host, cgroup: Option<PathBuf>) -> Result<Process, StartError> {
         let order = Order {
             generation: fastrand::u64(..),
             nonce: NONCE,
@@ -111,7 +118,23 @@ impl Bench {
             rev: None,
             cgroup,
         };
-        self.backend.start(&self.host, order).await
+        self.backend.start(host, order).await
+    }
+}
+
+/// Where a bench's spares run, by which they are found.
+const IN_FILES: &str = "cwd = \"FILES\"";
+
+impl Bench {
+    /// The spare that waits.
+    fn spare(&self) -> Option<i32> {
+        find(&format!("{}\0--waits\0", self.files.path().display()))
+    }
+
+    /// Has a spare started.
+    fn prepare(&self) -> i32 {
+        self.backend.prepare(&self.host);
+        eventually("a spare waits", || self.spare())
     }
 }
 

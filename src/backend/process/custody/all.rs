@@ -67,6 +67,12 @@ impl Custody {
 }
 
 impl Ward<'_> {
+    /// What it is started with.
+    #[must_use]
+    pub const fn host(&self) -> &Host {
+        self.custody.host()
+    }
+
     /// Its cgroup, where it has one.
     #[must_use]
     pub const fn cgroup(&self) -> Option<&Cgroup> {
