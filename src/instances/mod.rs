@@ -24,6 +24,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod view;
+mod watch;
 
 pub use admission::{AdmissionError, Lease};
 pub use admission_config::{AdmissionConfig, CallLimit, CallLimits};

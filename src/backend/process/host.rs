@@ -82,6 +82,11 @@ impl Host {
         })
     }
 
+    /// Ends every launcher that was started ahead.
+    pub fn end_spares(&self) {
+        self.spares.end();
+    }
+
     pub(super) fn launcher(&self) -> &Path {
         &self.launcher
     }

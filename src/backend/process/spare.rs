@@ -1,8 +1,8 @@
 //! A launcher that is started ahead of the next start.
 //!
-//! Most of what a start takes is the same whatever the env: to execute this program, and to take
-//! limits, user, group, directory; and to make the place where the worker listens. A *spare* has done that and waits for its
-//! [order](super::launch_order), the command and its variables; until then it has no variable at
+//! Most of what a start takes is the same whatever the env: to execute this program, to take limits,
+//! user, group and directory, and to make the place where the worker listens. A *spare* has done
+//! that and waits for its [order](super::launch_order), the command and its variables; until then it has no variable at
 //! all. It is no instance: nobody counts or shows it.
 //!
 //! There is one for a backend that has processes: it is started after the first of them, and goes
@@ -160,7 +160,7 @@ impl Spares {
     }
 
     /// Ends all spares; whether there was one.
-    fn end(&self) -> bool {
+    pub(super) fn end(&self) -> bool {
         let slots = self.0.lock();
         let spares = slots.iter().filter_map(|slot| slot.upgrade()?.take());
         spares.count() > 0

@@ -231,7 +231,8 @@ impl ProcessBackend {
     }
 
     /// Starts a spare launcher for the next start, where there is none, the backend has a process, and
-    /// no start is under way, which it would only slow down. To be called on the runtime of the thread that supervises.
+    /// no start is under way, which it would only slow down. To be called on the runtime of the thread
+    /// that supervises.
     pub fn prepare(&self, host: &Host) {
         if Arc::strong_count(&self.starting) > 1 {
             return;
