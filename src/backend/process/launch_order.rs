@@ -1,4 +1,4 @@
-//! What a [spare](super::spare) launcher is told: the command and its variables.
+//! What a launcher that was started ahead is told: the command and its variables.
 //!
 //! It goes over a pair of Unix sockets that nobody else has an end of, so that it is never in an
 //! argument or a file: four bytes that say how many follow, and the strings of the command and the

@@ -1,6 +1,6 @@
 //! One worker process: started with exactly the variables of one env, reached, watched, stopped.
 //!
-//! A start goes: a place where it will listen ([`Address`]), its variables, the [launcher](launch)
+//! A start goes: a place where it will listen ([`crate::backend::Address`]), its variables, the [launcher](launch)
 //! that becomes the worker, and questions until it says that it serves. The rest of a process's life
 //! is a [`Process`].
 //!
