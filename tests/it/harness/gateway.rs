@@ -77,9 +77,11 @@ impl Setup {
         let config = self.directory.path().join(CONFIG);
         let ready = self.directory.path().join("ready.json");
         std::fs::write(&config, &self.config).expect("writing the configuration");
-        let mut words = self.wrapper.iter().map(String::as_str).chain([PROGRAM]);
-        let mut child = Command::new(words.next().unwrap_or(PROGRAM))
-            .args(words)
+        // Whoever started the tests may ignore SIGHUP, as nohup does, which is passed on.
+        let mut child = Command::new("/usr/bin/env")
+            .arg("--default-signal=HUP")
+            .args(&self.wrapper)
+            .arg(PROGRAM)
             .arg("serve")
             .arg("--config")
             .arg(&config)
