@@ -1,12 +1,13 @@
 //! What each process gets to prove its variables with.
 
+use std::io;
+
 /// A fresh nonce: 64 hex digits.
-pub(super) fn nonce() -> String {
+///
+/// # Errors
+/// The system gives no random bytes; one that could be guessed would prove nothing.
+pub(super) fn nonce() -> io::Result<String> {
     let mut bytes = [0; 32];
-    // The kernel always has random bytes once it is up; half as good would still be unknown.
-    if let Err(error) = getrandom::fill(&mut bytes) {
-        tracing::error!(%error, "the system gives no random bytes");
-        fastrand::fill(&mut bytes);
-    }
-    blake3::Hash::from_bytes(bytes).to_hex().to_string()
+    getrandom::fill(&mut bytes).map_err(io::Error::other)?;
+    Ok(blake3::Hash::from_bytes(bytes).to_hex().to_string())
 }

@@ -19,7 +19,7 @@ use super::{
 use crate::backend::{
     Endpoint,
     process::{
-        Custody, Health, Order, Process, ProcessBackend,
+        Custody, Health, Order, Process, ProcessBackend, StartError,
         custody::{Process as Descendant, Ward},
     },
 };
@@ -57,7 +57,15 @@ impl Watcher {
         env: &HotEnv,
     ) {
         let began = Instant::now();
-        let nonce = nonce();
+        let nonce = match nonce() {
+            Ok(nonce) => nonce,
+            Err(error) => {
+                let error = Arc::new(RunError::Start(StartError::Spawn(error)));
+                self.table
+                    .change(|slots| slots.start_failed(instance, run, error, Instant::now()));
+                return;
+            }
+        };
         let ward = custody.take(run.generation, &nonce);
         let order = Order {
             generation: run.generation,
@@ -157,7 +165,15 @@ impl Watcher {
                     }
                 }
                 _ = tick.tick() => {
-                    if let Some(reason) = self.look(&running, backend, &process, &mut asked).await {
+                    let mut phase = self.phase.clone();
+                    // Who doesn't answer must not keep its own end from being seen.
+                    let looked = tokio::select! {
+                        looked = self.look(&running, backend, &process, &mut asked) => looked,
+                        _ = process.exited() => None,
+                        () = running.stopped() => None,
+                        () = reached(&mut phase, Phase::Stopping) => None,
+                    };
+                    if let Some(reason) = looked {
                         tracing::info!(
                             backend = backend.name(),
                             generation = run.generation,

@@ -23,6 +23,30 @@ fn one_that_ignores_sigterm_is_killed_after_its_grace() {
     );
 }
 
+/// Asked how it is, it says nothing; that must hold up nobody who wants it to end.
+#[test]
+fn one_that_is_being_asked_how_it_is_ends_at_once() {
+    let script = "asked = []\n\
+                  def health(c):\n  \
+                  if asked: print('asked again', flush=True); time.sleep(1000)\n  \
+                  asked.append(1); answer(c, 'OK')\n\
+                  run(inherited())";
+    let bench = Bench::start(&python(script, "health_interval = \"100ms\""));
+    let pid = bench.pid("A=1\n");
+    bench
+        .gateway
+        .wait_stderr("it is asked", |log| log.contains("asked again"));
+    let began = Instant::now();
+    bench.finish();
+    assert!(!is_there(pid));
+    // A question waits for its answer for 2 s.
+    assert!(
+        began.elapsed() < Duration::from_millis(1500),
+        "{:?}",
+        began.elapsed()
+    );
+}
+
 #[test]
 fn one_that_heeds_sigterm_gets_its_grace_for_its_last_words() {
     let script = "def last(*_):\n  time.sleep(0.2); open(sys.argv[1], 'w').close(); os._exit(0)\n\
