@@ -101,7 +101,7 @@ pub(super) fn table_full(error: TableFull) -> Failure {
 /// Before anything is started: nothing would come of it.
 pub(super) fn no_code() -> Failure {
     let message = "the backend's workers are started with the code that \
-                   X-Unisave-Initialization-Recipe-Url names, and the call names none";
+                   X-Unisave-Initialization-Recipe-Url names; the call has none that backend.code takes";
     Failure::new(ErrorNumber::MissingRecipe, message)
 }
 

@@ -202,11 +202,12 @@ impl Watcher {
                 }
                 ended = runs.join_next(), if !runs.is_empty() => report(ended),
                 _ = tick.tick() => {
-                    self.table.change(|slots| slots.tick(Instant::now()));
+                    // Without it there is no process, and the table may be large.
                     if let Some(custody) = &self.custody {
+                        self.table.change(|slots| slots.tick(Instant::now()));
                         custody.sweep();
+                        self.count();
                     }
-                    self.count();
                 }
                 () = reached(&mut phase, Phase::Draining) => return,
             }
