@@ -155,17 +155,20 @@ impl Table {
 
     /// Asks for a lease, and begins a start where there must be one.
     pub(super) fn ask(self: &Arc<Self>, instance: &Arc<Instance>, bytes: u64) -> Asked {
-        let (tell, told) = oneshot::channel();
+        let mut receiver = None;
         let acquired = self.change(|slots| {
-            let waiter = || Waiter {
-                instance: Arc::clone(instance),
-                tell,
+            // Nothing of it is made for a call that finds its process ready.
+            let waiter = || {
+                let (tell, told) = oneshot::channel();
+                receiver = Some(told);
+                let instance = Arc::clone(instance);
+                Waiter { instance, tell }
             };
             slots.acquire(instance, bytes, Instant::now(), waiter)
         });
-        match acquired {
-            Acquired::Now(outcome) => Asked::Told(self.lease(instance, outcome, false)),
-            Acquired::Wait(run, ticket) => Asked::Waiting(Waiting {
+        match (acquired, receiver) {
+            (Acquired::Now(outcome), _) => Asked::Told(self.lease(instance, outcome, false)),
+            (Acquired::Wait(run, ticket), Some(told)) => Asked::Waiting(Waiting {
                 told,
                 _place: Place {
                     table: Arc::clone(self),
@@ -174,6 +177,8 @@ impl Table {
                     ticket,
                 },
             }),
+            // Who is to wait was made a waiter.
+            (Acquired::Wait(..), None) => Asked::Told(Err(StartRefused::Ending)),
         }
     }
 
