@@ -2,7 +2,10 @@
 
 use std::borrow::Cow;
 
-use super::json::{JsonError, LoneSurrogate, RawValue, Scanner};
+use super::{
+    json::{JsonError, LoneSurrogate, RawValue, Scanner},
+    pieces::PiecesBuilder,
+};
 
 /// What an answer says: the values of either dialect, borrowed from its body.
 #[derive(Debug, Clone, Copy)]
@@ -102,6 +105,18 @@ impl<'a> Answer<'a> {
 
     pub(super) fn exception_or_null(&self) -> RawValue<'a> {
         self.exception.unwrap_or(NULL)
+    }
+
+    /// Bytes of what is written anew of it, but for large values.
+    pub(super) fn copied(&self) -> usize {
+        let values = [
+            self.returned,
+            self.exception,
+            self.logs,
+            self.execution_duration,
+        ];
+        let values = values.iter().flatten().chain([&self.status]);
+        values.map(PiecesBuilder::share_of).sum()
     }
 
     /// Absent logs are empty; null ones stay null.

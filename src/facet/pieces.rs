@@ -1,63 +1,58 @@
-//! A body put together from buffers that stay where they are.
+//! A body put together: small parts are copied into one buffer, large ones stay where they are.
 
-use std::io::IoSlice;
+use std::{collections::VecDeque, io::IoSlice};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-/// The most that any body here has is five; the rest is room for a chunk's frame around it.
-const MAX_PIECES: usize = 8;
+use super::json::{RawValue, json_string};
 
-/// A body of a few pieces, written with one vectored write and no copy.
+/// What it takes to stay where it is: a slice of a buffer costs two atomic operations and its own
+/// place in a vectored write, which is what copying so many bytes takes.
+const LARGE: usize = 1024;
+
+/// A body. Written to a socket with one vectored write.
 #[derive(Debug, Clone, Default)]
 pub struct Pieces {
-    pieces: [Bytes; MAX_PIECES],
-    first: usize,
-    end: usize,
+    /// The next to be read; empty where nothing is left.
+    first: Bytes,
+    /// What follows it.
+    more: VecDeque<Bytes>,
     len: usize,
 }
 
 impl Pieces {
-    /// How many bytes are left to read.
+    /// Bytes left.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether nothing is left to read.
+    /// Whether nothing is left.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Adds a piece behind the others. Where there is no place for another, the last one grows, by
-    /// a copy.
-    pub fn push(&mut self, piece: impl Into<Bytes>) {
-        let piece = piece.into();
+    fn push(&mut self, piece: Bytes) {
         if piece.is_empty() {
             return;
         }
         self.len += piece.len();
-        if let Some(place) = self.pieces.get_mut(self.end) {
-            *place = piece;
-            self.end += 1;
-        } else if let Some(last) = self.pieces.last_mut() {
-            let mut joined = BytesMut::with_capacity(last.len() + piece.len());
-            joined.extend_from_slice(last);
-            joined.extend_from_slice(&piece);
-            *last = joined.freeze();
+        if self.first.is_empty() {
+            self.first = piece;
+        } else {
+            self.more.push_back(piece);
         }
-    }
-
-    fn left(&self) -> &[Bytes] {
-        self.pieces.get(self.first..self.end).unwrap_or_default()
     }
 }
 
 impl From<Bytes> for Pieces {
     fn from(piece: Bytes) -> Self {
-        let mut pieces = Self::default();
-        pieces.push(piece);
-        pieces
+        Self {
+            len: piece.len(),
+            first: piece,
+            more: VecDeque::new(),
+        }
     }
 }
 
@@ -67,55 +62,116 @@ impl Buf for Pieces {
     }
 
     fn chunk(&self) -> &[u8] {
-        self.left().first().map_or(&[], |piece| piece)
+        &self.first
     }
 
     fn chunks_vectored<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        let left = std::iter::once(&self.first).chain(&self.more);
         slices
             .iter_mut()
-            .zip(self.left())
+            .zip(left.filter(|piece| !piece.is_empty()))
             .map(|(slice, piece)| *slice = IoSlice::new(piece))
             .count()
     }
 
-    /// Goes forward by `count` bytes, at most to the end.
     fn advance(&mut self, mut count: usize) {
-        let end = self.end;
-        while let Some(piece) = self
-            .pieces
-            .get_mut(..end)
-            .and_then(|p| p.get_mut(self.first))
-        {
-            if count < piece.len() {
-                piece.advance(count);
-                self.len -= count;
-                return;
+        while count > 0 {
+            let step = count.min(self.first.len());
+            self.len -= step;
+            count -= step;
+            if step < self.first.len() {
+                return self.first.advance(step);
             }
-            count -= piece.len();
-            self.len -= piece.len();
-            *piece = Bytes::new();
-            self.first += 1;
+            match self.more.pop_front() {
+                Some(next) => self.first = next,
+                None => return self.first.clear(),
+            }
         }
     }
 
     fn copy_to_bytes(&mut self, len: usize) -> Bytes {
-        let whole = self.left().first().filter(|piece| piece.len() >= len);
-        if let Some(bytes) = whole.map(|piece| piece.slice(..len)) {
+        if self.first.len() >= len {
+            let bytes = self.first.slice(..len);
             self.advance(len);
             return bytes;
         }
         let mut joined = BytesMut::with_capacity(len.min(self.len));
-        let mut wanted = len;
-        for piece in self.left() {
-            let take = piece.get(..wanted).unwrap_or(piece);
-            joined.extend_from_slice(take);
-            wanted -= take.len();
-        }
-        self.advance(len);
+        joined.put(self.take(len));
         joined.freeze()
     }
 }
 
+/// Puts a body together, front to back.
+#[derive(Debug, Default)]
+pub(super) struct PiecesBuilder {
+    done: Pieces,
+    /// What is copied together, and not yet part of `done`.
+    small: Vec<u8>,
+}
+
+impl PiecesBuilder {
+    /// A body with so many bytes beside its large values.
+    pub(super) fn with_capacity(bytes: usize) -> Self {
+        Self {
+            done: Pieces::default(),
+            small: Vec::with_capacity(bytes),
+        }
+    }
+
+    /// What a value takes of the capacity.
+    pub(super) fn share_of(value: &RawValue<'_>) -> usize {
+        Some(value.as_bytes().len())
+            .filter(|len| *len < LARGE)
+            .unwrap_or(0)
+    }
+
+    /// Text that is copied.
+    pub(super) fn text(&mut self, text: &str) -> &mut Self {
+        self.small.extend_from_slice(text.as_bytes());
+        self
+    }
+
+    /// A text as a JSON string, with its quotes.
+    pub(super) fn string(&mut self, text: &str) -> &mut Self {
+        let is_escaped = |byte: u8| byte < b' ' || matches!(byte, b'"' | b'\\');
+        if text.bytes().any(is_escaped) {
+            return self.text(&json_string(text));
+        }
+        self.text("\"").text(text).text("\"")
+    }
+
+    /// Bytes that stay where they are, if they are many.
+    pub(super) fn bytes(&mut self, bytes: &Bytes) -> &mut Self {
+        if bytes.len() < LARGE {
+            self.small.extend_from_slice(bytes);
+        } else {
+            self.flush();
+            self.done.push(bytes.clone());
+        }
+        self
+    }
+
+    /// A value of `source`, the buffer that it was found in, or one of the gateway's own.
+    pub(super) fn value(&mut self, value: &RawValue<'_>, source: &Bytes) -> &mut Self {
+        let bytes = value.as_bytes();
+        if bytes.len() < LARGE && !value.has_raw_control() {
+            self.small.extend_from_slice(bytes);
+            return self;
+        }
+        self.bytes(&value.to_bytes(source))
+    }
+
+    fn flush(&mut self) {
+        let small = std::mem::take(&mut self.small);
+        self.done.push(small.into());
+    }
+
+    /// The body.
+    pub(super) fn finish(&mut self) -> Pieces {
+        self.flush();
+        std::mem::take(&mut self.done)
+    }
+}
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -166,9 +222,9 @@ mod tests {
     fn an_empty_piece_takes_no_place() {
         let mut pieces = Pieces::from(Bytes::new());
         assert!(pieces.is_empty());
-        pieces.push("x");
-        pieces.push("");
-        pieces.push("y");
+        pieces.push("x".into());
+        pieces.push("".into());
+        pieces.push("y".into());
         assert_eq!((pieces.len(), pieces.chunk()), (2, &b"x"[..]));
     }
 
@@ -177,5 +233,22 @@ mod tests {
         let buffer = Bytes::from(vec![7; 100]);
         let mut pieces = Pieces::from(buffer.clone());
         assert_eq!(pieces.copy_to_bytes(100).as_ptr(), buffer.as_ptr());
+    }
+
+    #[test]
+    fn small_parts_are_copied_together_and_large_ones_stay() {
+        let large = Bytes::from(vec![b'7'; LARGE]);
+        let small = large.slice(1..);
+        let mut built = PiecesBuilder::with_capacity(4);
+        built.text("[").bytes(&small).text(",").bytes(&large);
+        built.text("]");
+        let mut pieces = built.finish();
+        assert_eq!(pieces.len(), 3 + small.len() + large.len());
+        assert_eq!(pieces.chunk().len(), 2 + small.len());
+        pieces.advance(pieces.chunk().len());
+        assert_eq!(pieces.chunk().as_ptr(), large.as_ptr());
+        pieces.advance(large.len());
+        assert_eq!(pieces.chunk(), b"]");
+        assert!(built.finish().is_empty());
     }
 }

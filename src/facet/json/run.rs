@@ -1,9 +1,15 @@
 //! The inside of strings: where a run of plain bytes ends, and what a character's bytes are.
 
+/// Bytes that are looked at in one step of a long run.
+const CHUNK: usize = 128;
+
+/// Bytes that the vectors of the least x86-64 and aarch64 processors hold.
+const LANES: usize = 16;
+
 /// How many bytes from the start are plain: ASCII without quotes, backslashes and controls.
 ///
-/// Most strings end within a few words of 8. Behind four of them, a fold over 32 bytes at a time,
-/// which the compiler makes vector code of, goes on to the chunk in which the run ends.
+/// Most strings end within a few words of 8. Behind four of them, chunks are folded, which the
+/// compiler makes vector code of, up to the chunk in which the run ends.
 #[inline]
 pub(super) fn plain_len(bytes: &[u8]) -> usize {
     const WORDS: usize = 4;
@@ -11,15 +17,28 @@ pub(super) fn plain_len(bytes: &[u8]) -> usize {
     if found {
         return short;
     }
-    let mut len = short;
-    let (chunks, _) = bytes.get(len..).unwrap_or_default().as_chunks::<32>();
-    for chunk in chunks {
-        if chunk.iter().fold(false, |odd, byte| odd | !is_plain(*byte)) {
-            break;
-        }
-        len += 32;
-    }
+    short + plain_chunks(bytes.get(short..).unwrap_or_default())
+}
+
+/// The same for what is likely long.
+#[inline(never)]
+fn plain_chunks(bytes: &[u8]) -> usize {
+    let (chunks, _) = bytes.as_chunks::<CHUNK>();
+    let plain = chunks.iter().take_while(|chunk| is_plain_chunk(chunk));
+    let len = plain.count() * CHUNK;
     len + plain_words(bytes.get(len..).unwrap_or_default(), usize::MAX).0
+}
+
+/// Lane by lane, so that only the end of a chunk puts the lanes together.
+#[inline]
+fn is_plain_chunk(chunk: &[u8; CHUNK]) -> bool {
+    let mut odd = [0u8; LANES];
+    for vector in chunk.as_chunks::<LANES>().0 {
+        for (odd, byte) in odd.iter_mut().zip(vector) {
+            *odd |= u8::from(!is_plain(*byte));
+        }
+    }
+    u128::from_ne_bytes(odd) == 0
 }
 
 /// The same for so many words at most, and whether the run ends there. What is less than a word at
@@ -44,10 +63,15 @@ fn plain_words(bytes: &[u8], most: usize) -> (usize, bool) {
 
 /// Whether a byte is plain. Read as signed, all beyond ASCII are below the controls. No short
 /// circuit: in the fold a branch would cost more than a comparison.
+///
+/// A quote is told together with the controls: with one bit turned it is what follows them.
 #[inline]
 pub(super) const fn is_plain(byte: u8) -> bool {
-    (byte.cast_signed() >= 0x20) & (byte != b'"') & (byte != b'\\')
+    ((byte ^ QUOTE_TO_CONTROL).cast_signed() > 0x20) & (byte != b'\\')
 }
+
+/// Makes 0x20 of a quote, and nothing below 0x21 of any other plain byte.
+const QUOTE_TO_CONTROL: u8 = b'"' ^ 0x20;
 
 /// The bytes of a word that aren't plain: the lowest bit set belongs to the first of them. (A
 /// borrow may mark later bytes wrongly, never one before the first.)
@@ -56,12 +80,11 @@ const fn odd_bytes(word: &[u8; 8]) -> u64 {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = ONES << 7;
     let word = u64::from_le_bytes(*word);
-    let quote = word ^ (ONES * b'"' as u64);
+    let turned = word ^ (ONES * QUOTE_TO_CONTROL as u64);
+    let quote_or_control = turned.wrapping_sub(ONES * 0x21) & !turned;
     let backslash = word ^ (ONES * b'\\' as u64);
-    let control = word.wrapping_sub(ONES * 0x20) & !word;
-    let quote = quote.wrapping_sub(ONES) & !quote;
     let backslash = backslash.wrapping_sub(ONES) & !backslash;
-    (word | control | quote | backslash) & HIGH
+    (word | quote_or_control | backslash) & HIGH
 }
 
 /// The length of the character that begins here, if its bytes are UTF-8 (Unicode, table 3-7).

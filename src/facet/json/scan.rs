@@ -251,20 +251,30 @@ impl<'a> Scanner<'a> {
     fn string(&mut self) -> Result<(), JsonError> {
         self.at += 1;
         loop {
-            self.at += plain_len(self.rest());
-            match self.peek() {
+            let rest = self.rest();
+            let plain = plain_len(rest);
+            self.at += plain;
+            match rest.get(plain) {
                 Some(b'"') => {
                     self.at += 1;
                     return Ok(());
                 }
                 Some(b'\\') => self.escape()?,
-                Some(..=0x1F) => {
-                    self.raw_controls += 1;
-                    self.at += 1;
-                }
-                Some(_) => self.beyond_ascii()?,
-                None => return Err(self.error(JsonFault::Ended)),
+                odd => self.odd_in_string(odd.copied())?,
             }
+        }
+    }
+
+    #[inline(never)]
+    fn odd_in_string(&mut self, odd: Option<u8>) -> Result<(), JsonError> {
+        match odd {
+            Some(..=0x1F) => {
+                self.raw_controls += 1;
+                self.at += 1;
+                Ok(())
+            }
+            Some(_) => self.beyond_ascii(),
+            None => Err(self.error(JsonFault::Ended)),
         }
     }
 

@@ -6,8 +6,8 @@ use bytes::Bytes;
 
 use crate::facet::{
     answer::{Answer, AnswerError, Outcome, parse},
-    json::{JsonError, RawValue, Scanner, push_json_string},
-    pieces::Pieces,
+    json::{JsonError, RawValue, Scanner},
+    pieces::{Pieces, PiecesBuilder},
 };
 
 /// Reads a legacy answer. Of equal keys the last counts; `special` may be missing or null.
@@ -40,44 +40,32 @@ pub fn encode_answer(
     session: Option<&str>,
     duration: Duration,
 ) -> Pieces {
-    let mut pieces = Pieces::default();
+    let session_len = session.map_or(0, str::len);
+    let mut body = PiecesBuilder::with_capacity(answer.copied() + session_len + 128);
     match answer.outcome {
-        Outcome::Ok => {
-            pieces.push(Bytes::from_static(b"{\"result\":\"ok\",\"returned\":"));
-            pieces.push(answer.returned_or_null().to_bytes(source));
-        }
-        Outcome::Exception => {
-            pieces.push(Bytes::from_static(
-                b"{\"result\":\"exception\",\"exception\":",
-            ));
-            pieces.push(answer.exception_or_null().to_bytes(source));
-        }
-        Outcome::Other => {
-            pieces.push(Bytes::from_static(b"{\"result\":"));
-            pieces.push(answer.status.to_bytes(source));
-        }
-    }
+        Outcome::Ok => body
+            .text("{\"result\":\"ok\",\"returned\":")
+            .value(&answer.returned_or_null(), source),
+        Outcome::Exception => body
+            .text("{\"result\":\"exception\",\"exception\":")
+            .value(&answer.exception_or_null(), source),
+        Outcome::Other => body.text("{\"result\":").value(&answer.status, source),
+    };
+    body.text(",\"special\":{\"sessionId\":");
     match session {
-        None => pieces.push(Bytes::from_static(
-            b",\"special\":{\"sessionId\":null,\"logs\":",
-        )),
-        Some(session) => {
-            let mut special = String::with_capacity(40 + session.len());
-            special.push_str(",\"special\":{\"sessionId\":");
-            push_json_string(&mut special, session);
-            special.push_str(",\"logs\":");
-            pieces.push(special);
+        None => body.text("null"),
+        Some(session) => body.string(session),
+    };
+    body.text(",\"logs\":")
+        .value(&answer.logs_or_empty(), source)
+        .text(",\"executionDuration\":");
+    match answer.execution_duration {
+        Some(own) => {
+            body.value(&own, source);
         }
+        None => push_seconds(&mut body, duration),
     }
-    pieces.push(answer.logs_or_empty().to_bytes(source));
-    if let Some(own) = answer.execution_duration {
-        pieces.push(Bytes::from_static(b",\"executionDuration\":"));
-        pieces.push(own.to_bytes(source));
-        pieces.push(Bytes::from_static(b"}}"));
-    } else {
-        pieces.push(duration_end(duration));
-    }
-    pieces
+    body.text("}}").finish()
 }
 
 /// The whole answer for a legacy client, without its byte order mark and with raw control
@@ -87,14 +75,20 @@ pub fn pass_answer(answer: &Answer<'_>, source: &Bytes) -> Pieces {
     answer.whole.to_bytes(source).into()
 }
 
-/// The end of an answer: seconds as a JSON number, to the microsecond, without an exponent.
-fn duration_end(duration: Duration) -> String {
-    let (secs, micros) = (duration.as_secs(), duration.subsec_micros());
-    let mut end = format!(",\"executionDuration\":{secs}.{micros:06}");
-    let shortest = end.trim_end_matches('0').trim_end_matches('.');
-    end.truncate(shortest.len());
-    end.push_str("}}");
-    end
+/// Seconds to the microsecond, without zeros at the end.
+fn push_seconds(body: &mut PiecesBuilder, duration: Duration) {
+    match duration.as_secs() {
+        0 => body.text("0"),
+        seconds => body.text(&seconds.to_string()),
+    };
+    let mut micros = duration.subsec_micros();
+    let mut fraction = *b".000000";
+    for digit in fraction.iter_mut().rev().take(6) {
+        *digit += (micros % 10) as u8;
+        micros /= 10;
+    }
+    let fraction = str::from_utf8(&fraction).unwrap_or_default();
+    body.text(fraction.trim_end_matches('0').trim_end_matches('.'));
 }
 
 #[derive(Default)]

@@ -6,8 +6,8 @@ use bytes::Bytes;
 
 use crate::facet::{
     call::{DecodeError, FacetCall, FacetName, FieldFault, MethodName},
-    json::{JsonError, RawValue, Scanner, push_json_string},
-    pieces::Pieces,
+    json::{JsonError, RawValue, Scanner},
+    pieces::{Pieces, PiecesBuilder},
 };
 
 /// What the envelope's `env` is to the one who reads it.
@@ -80,22 +80,22 @@ impl<'a> Envelope<'a> {
         let Some(env) = env else {
             return self.document.to_bytes(source).into();
         };
-        let mut pieces = Pieces::default();
+        let mut body = PiecesBuilder::default();
         if let Some(place) = &self.env_place {
-            pieces.push(self.document.part(..place.start).to_bytes(source));
-            pieces.push(env.clone());
-            pieces.push(self.document.part(place.end..).to_bytes(source));
+            body.value(&self.document.part(..place.start), source)
+                .bytes(env)
+                .value(&self.document.part(place.end..), source);
         } else {
             // Nothing but white space stands before the brace, and `method` stands behind it.
             let text = self.document.as_bytes();
             let brace = text.iter().take_while(|byte| **byte != b'{').count();
-            pieces.push(self.document.part(..=brace).to_bytes(source));
-            pieces.push(Bytes::from_static(b"\"env\":"));
-            pieces.push(env.clone());
-            pieces.push(Bytes::from_static(b","));
-            pieces.push(self.document.part(brace + 1..).to_bytes(source));
+            body.value(&self.document.part(..=brace), source)
+                .text("\"env\":")
+                .bytes(env)
+                .text(",")
+                .value(&self.document.part(brace + 1..), source);
         }
-        pieces
+        body.finish()
     }
 }
 
@@ -103,30 +103,21 @@ impl<'a> Envelope<'a> {
 /// was read from, `env` a JSON string.
 #[must_use]
 pub fn encode_envelope(call: &FacetCall<'_>, source: &Bytes, env: &Bytes) -> Pieces {
-    let (facet, method) = (call.facet.as_str(), call.method.as_str());
-    let mut names = String::with_capacity(80 + facet.len() + method.len());
-    names.push_str(",\"methodParameters\":{\"facetName\":");
-    push_json_string(&mut names, facet);
-    names.push_str(",\"methodName\":");
-    push_json_string(&mut names, method);
-    names.push_str(",\"arguments\":");
-
-    let mut pieces = Pieces::default();
-    pieces.push(Bytes::from_static(b"{\"method\":\"facet-call\",\"env\":"));
-    pieces.push(env.clone());
-    pieces.push(names);
-    pieces.push(call.arguments.to_bytes(source));
+    let mut body = PiecesBuilder::with_capacity(256 + PiecesBuilder::share_of(&call.arguments));
+    body.text("{\"method\":\"facet-call\",\"env\":")
+        .bytes(env)
+        .text(",\"methodParameters\":{\"facetName\":")
+        .string(call.facet.as_str())
+        .text(",\"methodName\":")
+        .string(call.method.as_str())
+        .text(",\"arguments\":")
+        .value(&call.arguments, source)
+        .text(",\"sessionId\":");
     match &call.session {
-        None => pieces.push(Bytes::from_static(b",\"sessionId\":null}}")),
-        Some(session) => {
-            let mut end = String::with_capacity(20 + session.len());
-            end.push_str(",\"sessionId\":");
-            push_json_string(&mut end, session);
-            end.push_str("}}");
-            pieces.push(end);
-        }
-    }
-    pieces
+        None => body.text("null"),
+        Some(session) => body.string(session),
+    };
+    body.text("}}").finish()
 }
 
 /// The seven fields as the scan finds them. They are judged behind its end: a body that isn't JSON

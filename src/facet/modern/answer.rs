@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::facet::{
     answer::{Answer, AnswerError, Outcome, parse},
-    pieces::Pieces,
+    pieces::{Pieces, PiecesBuilder},
 };
 
 /// Reads a modern answer. Of equal keys the last counts.
@@ -38,31 +38,23 @@ pub fn decode_answer(body: &[u8]) -> Result<Answer<'_>, AnswerError> {
 /// session isn't in it: it goes into a cookie (`session::set_cookie`).
 #[must_use]
 pub fn encode_answer(answer: &Answer<'_>, source: &Bytes) -> Pieces {
-    let mut pieces = Pieces::default();
+    let logs = answer.logs_or_empty();
+    let mut body = PiecesBuilder::with_capacity(answer.copied() + 64);
     match answer.outcome {
         Outcome::Ok => {
-            pieces.push(Bytes::from_static(b"{\"status\":\"ok\",\"returned\":"));
-            pieces.push(answer.returned_or_null().to_bytes(source));
-            pieces.push(Bytes::from_static(b",\"logs\":"));
+            body.text("{\"status\":\"ok\",\"returned\":")
+                .value(&answer.returned_or_null(), source);
         }
         Outcome::Exception => {
-            pieces.push(Bytes::from_static(
-                b"{\"status\":\"exception\",\"exception\":",
-            ));
-            pieces.push(answer.exception_or_null().to_bytes(source));
-            pieces.push(Bytes::from_static(if answer.known {
-                b",\"isKnownException\":true,\"logs\":"
-            } else {
-                b",\"isKnownException\":false,\"logs\":"
-            }));
+            body.text("{\"status\":\"exception\",\"exception\":")
+                .value(&answer.exception_or_null(), source)
+                .text(",\"isKnownException\":")
+                .text(if answer.known { "true" } else { "false" });
         }
         Outcome::Other => {
-            pieces.push(Bytes::from_static(b"{\"status\":"));
-            pieces.push(answer.status.to_bytes(source));
-            pieces.push(Bytes::from_static(b",\"logs\":"));
+            body.text("{\"status\":").value(&answer.status, source);
         }
     }
-    pieces.push(answer.logs_or_empty().to_bytes(source));
-    pieces.push(Bytes::from_static(b"}"));
-    pieces
+    body.text(",\"logs\":").value(&logs, source).text("}");
+    body.finish()
 }

@@ -8,7 +8,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 use crate::facet::{
     call::{DecodeError, FacetCall, FacetName, FieldFault, MethodName},
     json::{RawValue, Scanner},
-    pieces::Pieces,
+    pieces::{Pieces, PiecesBuilder},
     session,
 };
 
@@ -47,11 +47,11 @@ pub fn request_path(call: &FacetCall<'_>) -> String {
 /// The body that a call is posted with. `source` is the buffer that the call was read from.
 #[must_use]
 pub fn request_body(call: &FacetCall<'_>, source: &Bytes) -> Pieces {
-    let mut pieces = Pieces::default();
-    pieces.push(Bytes::from_static(b"{\"arguments\":"));
-    pieces.push(call.arguments.to_bytes(source));
-    pieces.push(Bytes::from_static(b"}"));
-    pieces
+    let mut body = PiecesBuilder::with_capacity(16 + PiecesBuilder::share_of(&call.arguments));
+    body.text("{\"arguments\":")
+        .value(&call.arguments, source)
+        .text("}");
+    body.finish()
 }
 
 /// Reads a modern client's call for a legacy backend: the path without its query, the values of
