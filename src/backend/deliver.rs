@@ -4,10 +4,9 @@ use std::{io, sync::Arc, time::Instant};
 
 use http::{Request, Response, header};
 use hyper::body::Incoming;
-use tokio::time::timeout_at;
 
 use super::{
-    Answer, AnswerBody, CallBody, Endpoint, Pool, SendError,
+    Answer, AnswerBody, CallBody, Deadline, Elapsed, Endpoint, Pool, SendError,
     connect::{ConnectError, connect},
     exchange::{self, Failed},
     link::{Link, Witness},
@@ -46,11 +45,11 @@ pub enum Undelivered {
 pub async fn send_to(
     pool: &Arc<Pool>,
     endpoint: &Endpoint,
-    request: Request<CallBody>,
-    deadline: Instant,
+    request: Box<Request<CallBody>>,
+    deadline: &Deadline,
 ) -> Result<Sent, Undelivered> {
     let began = Instant::now();
-    let delivered = deliver(pool, endpoint, request, deadline.into(), |_| {}).await?;
+    let delivered = deliver(pool, endpoint, request, began, deadline, |_| {}).await?;
     Ok(delivered.into_sent(began, endpoint.id, None, pool))
 }
 
@@ -93,24 +92,25 @@ impl Delivered {
 }
 
 /// Sends a call to a worker and waits for the head of its answer, at most until `deadline`.
-/// `tell` is told how far it has come.
+/// `now` is about now, `tell` is told how far the call has come.
 ///
 /// Dropping the future closes the connection, which cancels the call at the worker.
 pub(super) async fn deliver(
     pool: &Pool,
     endpoint: &Endpoint,
-    mut request: Request<CallBody>,
-    deadline: tokio::time::Instant,
+    mut request: Box<Request<CallBody>>,
+    now: Instant,
+    deadline: &Deadline,
     tell: impl Fn(Progress<'_>),
 ) -> Result<Delivered, Undelivered> {
     request
         .headers_mut()
         .insert(header::HOST, endpoint.host.clone());
     loop {
-        let (mut link, is_new) = match pool.take(endpoint.id).await {
+        let (mut link, is_new) = match pool.take(endpoint.id, now) {
             Some(link) => (link, false),
             None => {
-                let link = connect(&endpoint.address, deadline).await;
+                let link = connect(&endpoint.address, deadline.at().into()).await;
                 tell(match &link {
                     Ok(_) => Progress::Connected,
                     Err(error) => Progress::NotConnected(error),
@@ -120,11 +120,10 @@ pub(super) async fn deliver(
                     Err(ConnectError::Exhausted(error)) => {
                         return Err(Undelivered::Failed(SendError::Exhausted(error)));
                     }
-                    Err(_) if tokio::time::Instant::now() >= deadline => {
+                    Err(_) if deadline.has_passed() => {
                         return Err(Undelivered::Failed(SendError::Waited));
                     }
                     Err(ConnectError::Unreachable(error) | ConnectError::Busy(error)) => {
-                        let request = Box::new(request);
                         let error = Some(error);
                         return Err(Undelivered::Unsent { request, error });
                     }
@@ -133,7 +132,7 @@ pub(super) async fn deliver(
         };
         tell(Progress::Writing(&link.witness));
         let sent_at = Instant::now();
-        let result = timeout_at(deadline, exchange::send(&mut link, request)).await;
+        let result = deadline.limit(exchange::send(&mut link, request)).await;
         if let Ok(Err(Failed::NotSent(_))) = &result {
             tell(Progress::Unwritten);
         }
@@ -149,9 +148,9 @@ pub(super) async fn deliver(
                 let error = None;
                 return Err(Undelivered::Unsent { request, error });
             }
-            Ok(Err(Failed::NotSent(unsent))) => request = *unsent,
+            Ok(Err(Failed::NotSent(unsent))) => request = unsent,
             Ok(Err(Failed::Sent(error))) => return Err(Undelivered::Failed(error)),
-            Err(_) => return Err(Undelivered::Failed(SendError::TimedOut)),
+            Err(Elapsed) => return Err(Undelivered::Failed(SendError::TimedOut)),
         }
     }
 }

@@ -82,27 +82,28 @@ pub(super) enum Failed {
 /// Dropping the future closes the connection.
 pub(super) async fn send(
     link: &mut Link,
-    mut request: Request<CallBody>,
+    mut request: Box<Request<CallBody>>,
 ) -> Result<Response<Incoming>, Failed> {
     link.witness.reset();
     let witness = Arc::clone(&link.witness);
     hyper::ext::on_informational(&mut request, move |_| {
         witness.informational.fetch_add(1, Relaxed);
     });
-    let mut answer = pin!(link.sender.try_send_request(request));
+    let mut answer = pin!(link.sender.try_send_request(*request));
     let answer = poll_fn(|cx| {
-        link.drive(cx);
-        if link.witness.informational.load(Relaxed) > MAX_INFORMATIONAL {
-            let flood = SendError::BadAnswer("more than 16 informational answers", None);
-            return Poll::Ready(Err(Failed::Sent(flood)));
-        }
-        answer
-            .as_mut()
-            .poll(cx)
-            .map_err(|mut error| match error.take_message() {
-                Some(request) => Failed::NotSent(Box::new(request)),
-                None => Failed::Sent(no_answer(error.into_error(), link)),
-            })
+        link.poll(cx, |cx, link| {
+            if link.witness.informational.load(Relaxed) > MAX_INFORMATIONAL {
+                let flood = SendError::BadAnswer("more than 16 informational answers", None);
+                return Poll::Ready(Err(Failed::Sent(flood)));
+            }
+            answer
+                .as_mut()
+                .poll(cx)
+                .map_err(|mut error| match error.take_message() {
+                    Some(request) => Failed::NotSent(Box::new(request)),
+                    None => Failed::Sent(no_answer(error.into_error(), link)),
+                })
+        })
     })
     .await?;
     match irregularity(&answer) {
@@ -204,9 +205,9 @@ impl AnswerBody {
         Ok(if all.is_empty() { first } else { all.freeze() })
     }
 
-    fn finish(&mut self, cx: &mut Context<'_>) {
+    fn finish(&mut self) {
         if let Some(mut link) = self.link.take()
-            && link.is_fresh(cx)
+            && link.rest()
         {
             self.pool.put(self.endpoint, link);
         }
@@ -222,14 +223,15 @@ impl Body for AnswerBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let this = &mut *self;
-        if let Some(link) = &mut this.link {
-            link.drive(cx);
-        }
-        let frame = ready!(Pin::new(&mut this.incoming).poll_frame(cx));
+        let incoming = &mut this.incoming;
+        let frame = ready!(match &mut this.link {
+            Some(link) => link.poll(cx, |cx, _| Pin::new(&mut *incoming).poll_frame(cx)),
+            None => Pin::new(incoming).poll_frame(cx),
+        });
         match &frame {
             Some(Ok(_)) if !this.incoming.is_end_stream() => {}
             Some(Err(_)) => this.link = None,
-            Some(Ok(_)) | None => this.finish(cx),
+            Some(Ok(_)) | None => this.finish(),
         }
         Poll::Ready(frame)
     }

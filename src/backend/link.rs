@@ -4,6 +4,10 @@
 //! both stay together and the call polls the future itself: no task is spawned, nothing has to be
 //! joined, and dropping the call closes the connection, which is how a backend learns that its
 //! caller has left.
+//!
+//! hyper's two halves wake each other as if they were two tasks. Here that would schedule the one
+//! task that both are part of, again and again while it runs. So a link has a waker of its own: while
+//! the link is polled it only notes that there is more to do.
 
 use std::{
     future::Future,
@@ -13,21 +17,69 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
     },
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Wake, Waker, ready},
 };
 
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{CallBody, Stream};
 
+/// How often hyper's two halves may wake each other before the task's other work has a turn.
+const ROUNDS: u32 = 16;
+
 /// A connection that is ready for one call after another.
 pub(super) struct Link {
     pub(super) sender: SendRequest<CallBody>,
-    connection: Pin<Box<http1::Connection<TokioIo<Socket>, CallBody>>>,
+    /// `None` once it has ended. Dropped at once, as that is what ends a call that hyper still has.
+    connection: Option<Pin<Box<http1::Connection<TokioIo<Socket>, CallBody>>>>,
     pub(super) witness: Arc<Witness>,
-    ended: bool,
+    bell: Arc<Bell>,
+    waker: Waker,
+}
+
+/// What a link's waker rings.
+#[derive(Debug, Default)]
+struct Bell {
+    /// It rang since the link was last polled.
+    rang: AtomicBool,
+    /// The link is being polled, and sees for itself.
+    is_muted: AtomicBool,
+    /// Who uses the link.
+    task: Mutex<Option<Waker>>,
+}
+
+impl Bell {
+    /// Whether there is anything to be polled for: it rang, or another task has come.
+    fn answer(&self, task: &Waker) -> bool {
+        let mut known = self.task.lock();
+        let is_known = known.as_ref().is_some_and(|known| known.will_wake(task));
+        if !is_known {
+            *known = Some(task.clone());
+        }
+        self.rang.swap(false, Relaxed) || !is_known
+    }
+
+    fn ring(&self) {
+        self.rang.store(true, Relaxed);
+        if !self.is_muted.load(Relaxed)
+            && let Some(task) = &*self.task.lock()
+        {
+            task.wake_by_ref();
+        }
+    }
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.ring();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.ring();
+    }
 }
 
 /// What has been seen on a connection since its current call was sent; hyper tells it nowhere
@@ -67,27 +119,80 @@ impl Link {
         let (sender, connection) = http1::Builder::new()
             .handshake(TokioIo::new(socket))
             .await?;
+        let bell = Arc::new(Bell::default());
         Ok(Self {
             sender,
-            connection: Box::pin(connection),
+            connection: Some(Box::pin(connection)),
             witness,
-            ended: false,
+            waker: Waker::from(Arc::clone(&bell)),
+            bell,
         })
     }
 
+    /// Polls what comes of the connection, and the connection, until neither has anything to do.
+    /// `of_it` is ready through the connection alone: it is asked only where that has moved.
+    pub(super) fn poll<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut of_it: impl FnMut(&mut Context<'_>, &Self) -> Poll<T>,
+    ) -> Poll<T> {
+        if !self.bell.answer(cx.waker()) {
+            return Poll::Pending;
+        }
+        self.bell.is_muted.store(true, Relaxed);
+        let waker = self.waker.clone();
+        let mut own = Context::from_waker(&waker);
+        let mut result = of_it(&mut own, self);
+        for _ in 0..ROUNDS {
+            if result.is_ready() {
+                break;
+            }
+            self.bell.rang.store(false, Relaxed);
+            self.drive(&mut own);
+            result = of_it(&mut own, self);
+            if !self.bell.rang.load(Relaxed) {
+                break;
+            }
+        }
+        self.bell.is_muted.store(false, Relaxed);
+        if result.is_ready() || self.bell.rang.load(Relaxed) {
+            // What has come with the result is seen to at the next poll.
+            self.bell.rang.store(true, Relaxed);
+            if result.is_pending() {
+                cx.waker().wake_by_ref();
+            }
+        }
+        result
+    }
+
     /// Lets the connection read and write what it can.
-    pub(super) fn drive(&mut self, cx: &mut Context<'_>) {
-        if !self.ended && self.connection.as_mut().poll(cx).is_ready() {
+    fn drive(&mut self, cx: &mut Context<'_>) {
+        if let Some(connection) = &mut self.connection
+            && connection.as_mut().poll(cx).is_ready()
+        {
             // How it ended reaches the call through its own future.
-            self.ended = true;
+            self.connection = None;
         }
     }
 
-    /// Whether it can take another call: nothing has come that no call asked for, and the peer
+    /// Lets go of it: whether it can take another call. Nobody is woken for what comes until it is
+    /// used again.
+    pub(super) fn rest(&mut self) -> bool {
+        *self.bell.task.lock() = None;
+        self.bell.rang.store(true, Relaxed);
+        self.is_fresh()
+    }
+
+    /// Whether it can still take another call: nothing has come that no call asked for, and the peer
     /// hasn't closed it.
-    pub(super) fn is_fresh(&mut self, cx: &mut Context<'_>) -> bool {
-        self.drive(cx);
-        !self.ended && self.sender.is_ready()
+    pub(super) fn is_fresh(&mut self) -> bool {
+        if self.bell.rang.load(Relaxed) {
+            let waker = self.waker.clone();
+            self.drive(&mut Context::from_waker(&waker));
+            // What hyper's halves had to tell each other, they see at the next call.
+            self.bell.rang.store(false, Relaxed);
+        }
+        self.connection.is_some() && self.sender.is_ready()
     }
 }
 

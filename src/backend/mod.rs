@@ -11,6 +11,7 @@ mod affinity;
 mod body;
 mod config;
 mod connect;
+mod deadline;
 mod deliver;
 mod endpoint;
 mod exchange;
@@ -27,6 +28,7 @@ pub use body::{BoxError, CallBody};
 pub use config::{
     Balance, Config, UpstreamConfig, UpstreamUrl, UpstreamUrlError, When, WorkersConfig, unix_path,
 };
+pub use deadline::{Alarm, Deadline, Elapsed};
 pub use deliver::{Sent, Undelivered, send_to};
 pub use endpoint::{Address, Endpoint};
 pub use exchange::{Answer, AnswerBody, AnswerError, SendError};

@@ -5,8 +5,6 @@
 
 use std::{
     collections::HashMap,
-    future::poll_fn,
-    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -35,18 +33,20 @@ struct Idle {
 
 impl Pool {
     /// A connection to the member that is still good, the most recently used first.
-    pub(super) async fn take(&self, member: u64) -> Option<Link> {
-        loop {
-            let mut idle = self.idle.lock().get_mut(&member)?.pop()?;
-            if idle.since.elapsed() > IDLE {
+    pub(super) fn take(&self, member: u64, now: Instant) -> Option<Link> {
+        let mut pool = self.idle.lock();
+        let links = pool.get_mut(&member)?;
+        while let Some(mut idle) = links.pop() {
+            if now.saturating_duration_since(idle.since) > IDLE {
                 // Those below it have waited longer.
-                self.idle.lock().remove(&member);
+                links.clear();
                 return None;
             }
-            if poll_fn(|cx| Poll::Ready(idle.link.is_fresh(cx))).await {
+            if idle.link.is_fresh() {
                 return Some(idle.link);
             }
         }
+        None
     }
 
     /// Keeps a connection whose last answer was whole, unless there are enough.

@@ -1,7 +1,5 @@
 //! The call of a legacy client.
 
-use std::time::Instant;
-
 use http::{HeaderValue, Response, header, request};
 use hyper::body::Incoming;
 
@@ -11,7 +9,6 @@ use super::{
     edge::Connection,
     error::{self, Failure},
     record::CallRecord,
-    request_body::read_whole,
 };
 use crate::facet::{Dialect, headers, legacy, modern, session};
 
@@ -27,9 +24,9 @@ pub(super) async fn legacy_call(
 ) -> Result<Response<Answered>, Failure> {
     let gateway = &*connection.thread.gateway;
     let mut held = gateway.budget.begin();
-    let body = read_whole(body, gateway.body_limits(), &mut held).await;
+    let body = connection.read_whole(body, &mut held, record).await;
     let body = body.map_err(error::unread_body)?;
-    let deadline = Instant::now() + gateway.config.request_timeout;
+    let deadline = connection.deadline();
     let envelope = legacy::decode(&body, gateway.env_field())?;
     record.decoded = true;
     record.path = modern::request_path(&envelope.call);
@@ -47,7 +44,7 @@ pub(super) async fn legacy_call(
         &mut headers,
         record,
     )?;
-    let mut lease = to.admit(body.len(), deadline, record).await?;
+    let mut lease = to.admit(body.len(), &deadline, record).await?;
 
     headers::translated_request(&mut headers);
     let (path, body) = match to.backend.dialect {
@@ -72,7 +69,7 @@ pub(super) async fn legacy_call(
             &path,
             headers,
             body,
-            deadline,
+            &deadline,
             &mut lease,
             (&mut held, record),
         )

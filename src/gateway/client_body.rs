@@ -2,19 +2,20 @@
 //! the client has been handed the last of it.
 
 use std::{
-    future::Future,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::Instant,
 };
 
 use http::Method;
 use http_body::{Body, Frame, SizeHint};
-use tokio::time::{Sleep, sleep_until};
 
 use super::{record::CallRecord, socket::Stage};
-use crate::{backend::AnswerBody, facet::Pieces, instances::Lease};
+use crate::{
+    backend::{AnswerBody, Deadline},
+    facet::Pieces,
+    instances::Lease,
+};
 
 /// What is sent to a client.
 pub(super) struct ClientBody {
@@ -33,16 +34,16 @@ enum Content {
 /// An answer that is passed on as it comes.
 pub(super) struct Streamed {
     body: AnswerBody,
-    deadline: Pin<Box<Sleep>>,
+    deadline: Deadline,
     /// The call runs until its answer has passed.
     lease: Lease,
 }
 
 impl Streamed {
-    pub(super) fn new(body: AnswerBody, deadline: Instant, lease: Lease) -> Self {
+    pub(super) const fn new(body: AnswerBody, deadline: Deadline, lease: Lease) -> Self {
         Self {
             body,
-            deadline: Box::pin(sleep_until(deadline.into())),
+            deadline,
             lease,
         }
     }
@@ -52,7 +53,7 @@ impl Streamed {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Pieces>, StreamError>>> {
         // Asked first: a client that reads slowly finds the backend always ahead of it.
-        if Instant::now() >= self.deadline.deadline().into_std() {
+        if self.deadline.has_passed() {
             return Poll::Ready(Some(Err(StreamError::TimedOut)));
         }
         while let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
@@ -71,7 +72,7 @@ impl Streamed {
                 return Poll::Ready(Some(Ok(Frame::data(Pieces::from(data)))));
             }
         }
-        ready!(self.deadline.as_mut().poll(cx));
+        ready!(self.deadline.poll(cx));
         Poll::Ready(Some(Err(StreamError::TimedOut)))
     }
 }

@@ -7,7 +7,6 @@ use std::{
 };
 
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header, response};
-use tokio::time::timeout_at;
 
 use super::{
     budget::Held,
@@ -18,7 +17,10 @@ use super::{
     whole_answer::WholeAnswer,
 };
 use crate::{
-    backend::{self, Answer, AnswerBody, Backend, CallBody, SendError, Sent, Undelivered, Workers},
+    backend::{
+        self, Answer, AnswerBody, Backend, CallBody, Deadline, Elapsed, SendError, Sent,
+        Undelivered, Workers,
+    },
     facet::{ErrorNumber, Pieces},
     instances::{HotEnv, Instance, Lease, RunLease},
 };
@@ -69,16 +71,18 @@ impl<'a> Destination<'a> {
     pub(super) async fn admit(
         &self,
         bytes: usize,
-        deadline: Instant,
+        deadline: &Deadline,
         record: &mut CallRecord,
     ) -> Result<Lease, Failure> {
         let gateway = &self.connection.thread.gateway;
         let metrics = &gateway.metrics;
-        let mut waited_from = Instant::now();
+        let mut waited_from = deadline.began();
         let run = match self.instance.process() {
             None => None,
             Some(_) => {
-                let run = gateway.table.run(&self.instance, bytes as u64, deadline);
+                let run = gateway
+                    .table
+                    .run(&self.instance, bytes as u64, deadline.at());
                 let run = run.await;
                 let began = std::mem::replace(&mut waited_from, Instant::now());
                 record.starting = waited_from.saturating_duration_since(began);
@@ -91,9 +95,14 @@ impl<'a> Destination<'a> {
             }
         };
         let queued = Queued::begin(&metrics.queued_calls);
-        let lease = Lease::acquire(Arc::clone(&self.instance), run, deadline).await;
+        let instance = Arc::clone(&self.instance);
+        let lease = Lease::acquire(instance, run, waited_from, deadline.at()).await;
         drop(queued);
-        record.queued = waited_from.elapsed();
+        let until = match &lease {
+            Ok(lease) => lease.admitted(),
+            Err(_) => Instant::now(),
+        };
+        record.queued = until.saturating_duration_since(waited_from);
         metrics.queue_seconds.observe(record.queued.as_secs_f64());
         lease.map_err(error::not_admitted)
     }
@@ -102,18 +111,20 @@ impl<'a> Destination<'a> {
     pub(super) async fn send(
         &self,
         lease: &mut Lease,
-        mut request: Request<CallBody>,
-        deadline: Instant,
+        mut request: Box<Request<CallBody>>,
+        deadline: &Deadline,
         record: &mut CallRecord,
     ) -> Result<Sent, Failure> {
         let peer = self.connection.peer_value.as_ref();
         forwarded::add(request.headers_mut(), &record.ids, peer);
         let pool = &self.connection.thread.pool;
+        let admitted = lease.admitted();
         let sent = match (&self.backend.workers, &mut lease.run) {
             (Workers::Upstream(upstream), _) => {
                 let affinity = self.instance.affinity();
                 let member = &mut record.member;
-                let sent = upstream.send(pool, affinity, request, deadline, member);
+                let time = (admitted, deadline);
+                let sent = upstream.send(pool, affinity, request, time, member);
                 sent.await.map_err(error::not_sent)?
             }
             (Workers::Process(_), Some(run)) => {
@@ -133,8 +144,8 @@ impl<'a> Destination<'a> {
     async fn send_to_process(
         &self,
         run: &mut RunLease,
-        mut request: Request<CallBody>,
-        deadline: Instant,
+        mut request: Box<Request<CallBody>>,
+        deadline: &Deadline,
         record: &mut CallRecord,
     ) -> Result<Sent, Failure> {
         let pool = &self.connection.thread.pool;
@@ -162,11 +173,11 @@ impl<'a> Destination<'a> {
                     Err(Undelivered::Unsent {
                         request: unsent,
                         error: why,
-                    }) => (request, error) = (*unsent, why),
+                    }) => (request, error) = (unsent, why),
                 }
             }
             if error.as_ref().map(io::Error::kind) == Some(ErrorKind::TimedOut) {
-                if Instant::now() < deadline {
+                if !deadline.has_passed() {
                     // It is alive, and its queue of connections full.
                     continue;
                 }
@@ -179,7 +190,7 @@ impl<'a> Destination<'a> {
             }
             is_second = true;
             let table = &self.connection.thread.gateway.table;
-            let successor = table.run(&self.instance, 0, deadline).await;
+            let successor = table.run(&self.instance, 0, deadline.at()).await;
             *run = successor.map_err(error::not_started)?;
         }
     }
@@ -190,11 +201,11 @@ impl<'a> Destination<'a> {
         path: &str,
         headers: HeaderMap,
         body: Pieces,
-        deadline: Instant,
+        deadline: &Deadline,
         lease: &mut Lease,
         (held, record): (&mut Held, &mut CallRecord),
     ) -> Result<WholeAnswer, Failure> {
-        let mut request = Request::new(CallBody::whole(body));
+        let mut request = Box::new(Request::new(CallBody::whole(body)));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = Uri::try_from(path).map_err(|_| {
             Failure::new(
@@ -221,7 +232,7 @@ impl<'a> Destination<'a> {
         &self,
         head: response::Parts,
         body: AnswerBody,
-        deadline: Instant,
+        deadline: &Deadline,
         (held, record): (&mut Held, &mut CallRecord),
     ) -> Result<WholeAnswer, Failure> {
         refuse_encoding(&head)?;
@@ -233,9 +244,9 @@ impl<'a> Destination<'a> {
             .max_response_body
             .as_u64();
         let body = body.collect(limit, |bytes| held.grow(bytes).is_ok());
-        let body = timeout_at(deadline.into(), body).await;
+        let body = deadline.limit(body).await;
         let body = body
-            .map_err(|_| error::answer_timed_out())?
+            .map_err(|Elapsed| error::answer_timed_out())?
             .map_err(error::bad_answer)?;
         let execution = record.answered(body.len());
         Ok(WholeAnswer {

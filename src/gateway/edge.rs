@@ -4,14 +4,16 @@
 //! The order matters. A request for the gateway itself is answered always, also while it drains;
 //! then it is decided whether there is room at all; only then is the call looked at.
 
-use std::{convert::Infallible, net::IpAddr, sync::Arc};
+use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Instant};
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
 use super::{
     SERVER,
+    budget::Held,
     call::legacy_call,
     client_body::{Answered, ClientBody},
     drain::Phase,
@@ -19,12 +21,14 @@ use super::{
     forwarded,
     modern_call::{modern_call, plain_http},
     record::CallRecord,
+    request_body::{BodyFault, read_whole},
     route::{Route, route},
     socket::Stage,
     state::Gateway,
     thread::Thread,
 };
 use crate::{
+    backend::{Alarm, Deadline},
     facet::{ErrorNumber, Pieces},
     telemetry::{CallOutcome, Client},
 };
@@ -43,6 +47,36 @@ pub(super) struct Connection {
     pub(super) stage: Arc<Stage>,
     /// It is one connection too many: its first request is told so.
     pub(super) is_surplus: bool,
+    /// For one call after another.
+    pub(super) call_alarm: Arc<Alarm>,
+    /// For bodies that are passed on: whoever passes them isn't woken as the call is.
+    pub(super) body_alarm: Arc<Alarm>,
+}
+
+impl Connection {
+    /// Until when a call may take that begins now.
+    pub(super) fn deadline(&self) -> Deadline {
+        let time = self.thread.gateway.config.request_timeout;
+        Deadline::new(Instant::now(), time, &self.call_alarm)
+    }
+
+    /// Until when a call's body must have come that is passed on.
+    pub(super) fn body_deadline(&self, record: &CallRecord) -> Deadline {
+        let time = self.thread.gateway.config.body_timeout;
+        Deadline::new(record.began, time, &self.body_alarm)
+    }
+
+    /// Reads a call's body.
+    pub(super) async fn read_whole(
+        &self,
+        body: Incoming,
+        held: &mut Held,
+        record: &CallRecord,
+    ) -> Result<Bytes, BodyFault> {
+        let config = &self.thread.gateway.config;
+        let deadline = Deadline::new(record.began, config.body_timeout, &self.call_alarm);
+        read_whole(body, config.max_request_body.as_u64(), &deadline, held).await
+    }
 }
 
 /// Answers a request. Never fails: every failure is an answer.

@@ -1,9 +1,6 @@
 //! The call of a modern client, and plain HTTP where it is forwarded.
 
-use std::{
-    sync::{Arc, OnceLock},
-    time::Instant,
-};
+use std::sync::{Arc, OnceLock};
 
 use http::{HeaderValue, Method, Request, Response, Uri, Version, header, request};
 use hyper::body::Incoming;
@@ -15,7 +12,7 @@ use super::{
     edge::Connection,
     error::{self, Failure},
     record::CallRecord,
-    request_body::{PassedBody, read_whole},
+    request_body::PassedBody,
 };
 use crate::{
     backend::{Answer, CallBody, Workers},
@@ -86,24 +83,31 @@ async fn stream(
     record: &mut CallRecord,
 ) -> Result<Response<Answered>, Failure> {
     let gateway = &*connection.thread.gateway;
-    let deadline = Instant::now() + gateway.config.request_timeout;
+    let deadline = connection.deadline();
     record.decoded = head.headers.contains_key(headers::X_UNISAVE_REQUEST);
     let fault = Arc::new(OnceLock::new());
     let stage = Arc::clone(&connection.stage);
-    let body = PassedBody::new(body, gateway.body_limits(), Arc::clone(&fault), stage);
+    let limit = gateway.config.max_request_body.as_u64();
+    let body = PassedBody::new(
+        body,
+        limit,
+        connection.body_deadline(record),
+        Arc::clone(&fault),
+        stage,
+    );
     let body = body.map_err(error::unread_body)?;
     let mut lease = to
-        .admit(0, deadline, record)
+        .admit(0, &deadline, record)
         .await
         .map_err(Failure::with_unread_body)?;
 
     headers::streamed_request(&mut head.headers);
-    let mut request = Request::new(CallBody::stream(body));
+    let mut request = Box::new(Request::new(CallBody::stream(body)));
     *request.method_mut() = head.method;
     *request.uri_mut() = origin_form(&head.uri);
     *request.headers_mut() = head.headers;
     *request.version_mut() = Version::HTTP_11;
-    let sent = to.send(&mut lease, request, deadline, record).await;
+    let sent = to.send(&mut lease, request, &deadline, record).await;
     let sent = sent.map_err(|failure| {
         let failure = match fault.get() {
             Some(fault) => Failure::from(*fault),
@@ -115,7 +119,7 @@ async fn stream(
     let Answer { mut head, body } = sent.answer;
     if to.prunes() {
         let mut held = gateway.budget.begin();
-        let answer = to.whole(head, body, deadline, (&mut held, record)).await;
+        let answer = to.whole(head, body, &deadline, (&mut held, record)).await;
         let answer = answer.map_err(Failure::with_unread_body)?;
         record.keep(held);
         return if answer.is_facet_answer() && record.decoded {
@@ -142,16 +146,16 @@ async fn translate(
     refuse_untranslatable(&head)?;
     let env_text = gateway.deployment_text().ok_or_else(no_env)?;
     let mut held = gateway.budget.begin();
-    let body = read_whole(body, gateway.body_limits(), &mut held).await;
+    let body = connection.read_whole(body, &mut held, record).await;
     let body = body.map_err(error::unread_body)?;
-    let deadline = Instant::now() + gateway.config.request_timeout;
+    let deadline = connection.deadline();
     let mut headers = head.headers;
     let cookies: Vec<HeaderValue> = headers.get_all(header::COOKIE).iter().cloned().collect();
     let cookies = cookies.iter().map(HeaderValue::as_bytes);
     let call = modern::decode(head.uri.path(), cookies, &body)?;
     record.decoded = true;
     record.path = modern::request_path(&call);
-    let mut lease = to.admit(body.len(), deadline, record).await?;
+    let mut lease = to.admit(body.len(), &deadline, record).await?;
 
     headers::translated_request(&mut headers);
     let envelope = legacy::encode_envelope(&call, &body, env_text);
@@ -160,7 +164,7 @@ async fn translate(
             "/",
             headers,
             envelope,
-            deadline,
+            &deadline,
             &mut lease,
             (&mut held, record),
         )

@@ -1,7 +1,7 @@
 //! A client's body: read whole within its limits, or passed on under the same limits.
 
 use std::{
-    future::{Future, poll_fn},
+    future::poll_fn,
     pin::Pin,
     sync::{Arc, OnceLock},
     task::{Context, Poll, ready},
@@ -11,20 +11,12 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::{budget::Held, socket::Stage};
 use crate::{
-    backend::BoxError,
+    backend::{BoxError, Deadline, Elapsed},
     facet::{CallError, ErrorNumber},
 };
-
-/// What a request body may be and take.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct BodyLimits {
-    pub(super) bytes: u64,
-    pub(super) time: Duration,
-}
 
 /// Why a body isn't read to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +25,14 @@ pub(super) enum BodyFault {
     TooSlow { limit: Duration },
     Broken,
     NoMemory,
+}
+
+impl BodyFault {
+    fn too_slow(deadline: &Deadline) -> Self {
+        Self::TooSlow {
+            limit: deadline.at().saturating_duration_since(deadline.began()),
+        }
+    }
 }
 
 impl From<BodyFault> for CallError {
@@ -64,19 +64,17 @@ impl From<BodyFault> for CallError {
 /// The whole body, without a copy where it came in one piece.
 pub(super) async fn read_whole(
     body: Incoming,
-    limits: BodyLimits,
+    limit: u64,
+    deadline: &Deadline,
     held: &mut Held,
 ) -> Result<Bytes, BodyFault> {
     let expected = body.size_hint().lower();
-    if expected > limits.bytes {
-        return Err(BodyFault::TooLong {
-            limit: limits.bytes,
-        });
+    if expected > limit {
+        return Err(BodyFault::TooLong { limit });
     }
-    let read = read_frames(body, limits.bytes, expected, held);
-    timeout(limits.time, read)
-        .await
-        .unwrap_or(Err(BodyFault::TooSlow { limit: limits.time }))
+    let read = deadline.limit(read_frames(body, limit, expected, held));
+    read.await
+        .unwrap_or_else(|Elapsed| Err(BodyFault::too_slow(deadline)))
 }
 
 async fn read_frames(
@@ -115,8 +113,8 @@ async fn read_frames(
 pub(super) struct PassedBody {
     body: Incoming,
     passed: u64,
-    limits: BodyLimits,
-    timer: Pin<Box<Sleep>>,
+    limit: u64,
+    deadline: Deadline,
     fault: Arc<OnceLock<BodyFault>>,
     stage: Arc<Stage>,
 }
@@ -124,21 +122,19 @@ pub(super) struct PassedBody {
 impl PassedBody {
     pub(super) fn new(
         body: Incoming,
-        limits: BodyLimits,
+        limit: u64,
+        deadline: Deadline,
         fault: Arc<OnceLock<BodyFault>>,
         stage: Arc<Stage>,
     ) -> Result<Self, BodyFault> {
-        if body.size_hint().lower() > limits.bytes {
-            return Err(BodyFault::TooLong {
-                limit: limits.bytes,
-            });
+        if body.size_hint().lower() > limit {
+            return Err(BodyFault::TooLong { limit });
         }
-        let timer = Box::pin(sleep_until(Instant::now() + limits.time));
         Ok(Self {
             body,
             passed: 0,
-            limits,
-            timer,
+            limit,
+            deadline,
             fault,
             stage,
         })
@@ -170,10 +166,8 @@ impl Body for PassedBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
         let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) else {
-            ready!(this.timer.as_mut().poll(cx));
-            return this.end(BodyFault::TooSlow {
-                limit: this.limits.time,
-            });
+            ready!(this.deadline.poll(cx));
+            return this.end(BodyFault::too_slow(&this.deadline));
         };
         let Some(frame) = frame else {
             return Poll::Ready(None);
@@ -182,10 +176,8 @@ impl Body for PassedBody {
             return this.end(BodyFault::Broken);
         };
         this.passed += frame.data_ref().map_or(0, |data| data.len() as u64);
-        if this.passed > this.limits.bytes {
-            return this.end(BodyFault::TooLong {
-                limit: this.limits.bytes,
-            });
+        if this.passed > this.limit {
+            return this.end(BodyFault::TooLong { limit: this.limit });
         }
         Poll::Ready(Some(Ok(frame)))
     }

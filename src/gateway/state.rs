@@ -19,7 +19,6 @@ use super::{
     drain::Drain,
     error::{self, Failure},
     reload::Reload,
-    request_body::BodyLimits,
 };
 use crate::{
     backend::{
@@ -169,13 +168,6 @@ impl Gateway {
     /// Calls that come from now on follow these.
     pub(super) fn follow(&self, routes: Routes) {
         self.routes.store(Arc::new(routes));
-    }
-
-    pub(super) fn body_limits(&self) -> BodyLimits {
-        BodyLimits {
-            bytes: self.config.max_request_body.as_u64(),
-            time: self.config.body_timeout,
-        }
     }
 
     /// What the envelope's `env` is to this gateway.

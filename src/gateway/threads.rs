@@ -149,6 +149,8 @@ async fn serve(thread: Arc<Thread>, assigned: Assigned, _open: OpenConnection) {
         peer_value: peer.and_then(forwarded::peer_value),
         stage,
         is_surplus: assigned.is_surplus,
+        call_alarm: Arc::default(),
+        body_alarm: Arc::default(),
     });
     let service = service_fn(move |request| edge::serve(Arc::clone(&connection), request));
     let mut serving = pin!(http.serve_connection(TokioIo::new(socket), service));

@@ -13,7 +13,7 @@ use std::{
 };
 
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError},
+    sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout_at,
 };
 
@@ -79,10 +79,14 @@ impl Admission {
         usize::try_from(self.waiting.load(Relaxed)).unwrap_or(usize::MAX)
     }
 
+    /// A permit that is free now.
+    fn free_permit(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.running).try_acquire_owned().ok()
+    }
+
     async fn permit(&self, deadline: Instant) -> Result<OwnedSemaphorePermit, AdmissionError> {
-        match Arc::clone(&self.running).try_acquire_owned() {
-            Ok(permit) => return Ok(permit),
-            Err(TryAcquireError::NoPermits | TryAcquireError::Closed) => {}
+        if let Some(permit) = self.free_permit() {
+            return Ok(permit);
         }
         let Some(_place) = Place::take(&self.waiting, self.limits.queue) else {
             return Err(AdmissionError::QueueFull {
@@ -156,30 +160,42 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// Waits until the instance takes another call, at most until `deadline`. Its process isn't
-    /// retired meanwhile. Dropping the future gives up the place in the queue.
+    /// Waits until the instance takes another call, at most until `deadline`; `now` is about now.
+    /// Its process isn't retired meanwhile. Dropping the future gives up the place in the queue.
     ///
     /// # Errors
     /// [`AdmissionError`].
     pub async fn acquire(
         instance: Arc<Instance>,
         run: Option<RunLease>,
+        now: Instant,
         deadline: Instant,
     ) -> Result<Self, AdmissionError> {
-        let permit = instance.admission.permit(deadline).await?;
+        let (permit, admitted) = match instance.admission.free_permit() {
+            Some(permit) => (permit, now),
+            None => (instance.admission.permit(deadline).await?, Instant::now()),
+        };
         Ok(Self {
             instance,
-            admitted: Instant::now(),
+            admitted,
             _permit: permit,
             run,
         })
+    }
+
+    /// When the call was let in.
+    #[must_use]
+    pub const fn admitted(&self) -> Instant {
+        self.admitted
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.instance.admission.took(self.admitted.elapsed());
-        self.instance.touch();
+        let now = Instant::now();
+        let took = now.saturating_duration_since(self.admitted);
+        self.instance.admission.took(took);
+        self.instance.touch(now);
     }
 }
 

@@ -123,9 +123,9 @@ impl Instance {
         self.bytes
     }
 
-    pub(super) fn touch(&self) {
-        self.last_used
-            .store(self.table_began.elapsed().as_secs(), Relaxed);
+    pub(super) fn touch(&self, now: Instant) {
+        let since = now.saturating_duration_since(self.table_began);
+        self.last_used.store(since.as_secs(), Relaxed);
     }
 
     /// When it was last called, in seconds since the table began.

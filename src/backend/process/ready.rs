@@ -190,7 +190,7 @@ fn is_refusal(error: &io::Error) -> bool {
 /// Asks for the health; `None` where no answer comes. hyper bounds the answer's head.
 async fn ask(stream: Stream) -> Option<(StatusCode, HeaderMap)> {
     let mut link = Link::begin(stream).await.ok()?;
-    let mut request = Request::new(CallBody::whole(Pieces::default()));
+    let mut request = Box::new(Request::new(CallBody::whole(Pieces::default())));
     *request.method_mut() = Method::GET;
     *request.uri_mut() = http::Uri::from_static("/health");
     let headers = request.headers_mut();
@@ -205,11 +205,8 @@ async fn ask(stream: Stream) -> Option<(StatusCode, HeaderMap)> {
 /// Reads a body, as far as it is of a decent length.
 async fn drain(link: &mut Link, mut body: Incoming) {
     let mut left = MAX_BODY;
-    while let Some(Ok(frame)) = poll_fn(|cx| {
-        link.drive(cx);
-        Pin::new(&mut body).poll_frame(cx)
-    })
-    .await
+    while let Some(Ok(frame)) =
+        poll_fn(|cx| link.poll(cx, |cx, _| Pin::new(&mut body).poll_frame(cx))).await
     {
         let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
         match left.checked_sub(bytes) {

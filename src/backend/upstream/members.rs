@@ -100,6 +100,11 @@ impl Members {
         self.one_env.is_some()
     }
 
+    /// Whether a call may have to wait for one.
+    pub(super) fn may_wait(&self) -> bool {
+        self.limit.is_some() || self.one_env.is_some()
+    }
+
     /// The members, for as short as that takes.
     pub(super) fn glance(&self) -> arc_swap::Guard<Arc<Vec<Arc<Member>>>> {
         self.set.load()

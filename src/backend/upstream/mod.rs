@@ -23,7 +23,6 @@ use std::{
 
 use http::{HeaderValue, Request};
 use prometheus::IntCounter;
-use tokio::time::timeout_at;
 
 pub(super) use self::members::MemberLease;
 use self::{
@@ -31,7 +30,8 @@ use self::{
     outliving::{Left, Outliving, UnderWay},
 };
 use super::{
-    Affinity, CallBody, Config, Pool, SendError, Sent, Undelivered, UpstreamConfig, UpstreamUrl,
+    Affinity, CallBody, Config, Deadline, Elapsed, Pool, SendError, Sent, Undelivered,
+    UpstreamConfig, UpstreamUrl,
     connect::ConnectError,
     deliver::{Delivered, Progress, deliver},
 };
@@ -133,7 +133,8 @@ impl Upstream {
 
     /// Sends a call to a member and waits for the head of its answer, at most until `deadline`.
     ///
-    /// `affinity` names what the members should rather not change. A member
+    /// `began` is when the call was admitted. `affinity` names what the members should rather not
+    /// change. A member
     /// that can't be reached is passed over for the next; once a byte is written there is no next.
     /// `at` is told the address of each member as the call goes to it.
     /// Dropping the future closes the connection, which cancels the call at the backend. Where each
@@ -146,16 +147,15 @@ impl Upstream {
         &self,
         pool: &Arc<Pool>,
         affinity: Affinity,
-        mut request: Request<CallBody>,
-        deadline: Instant,
+        mut request: Box<Request<CallBody>>,
+        (began, deadline): (Instant, &Deadline),
         at: &mut Option<Arc<str>>,
     ) -> Result<Sent, SendError> {
-        let began = Instant::now();
-        let deadline = tokio::time::Instant::from_std(deadline);
         let mut tried = Tried::default();
         let mut last_error = None;
         loop {
-            let lease = match timeout_at(deadline, self.members.acquire(affinity, &tried)).await {
+            let acquired = deadline.limit(self.members.acquire(affinity, &tried));
+            let lease = match acquired.await {
                 Ok(Ok(lease)) => lease,
                 Ok(Err(AcquireError::NoneLeft)) => {
                     return Err(SendError::Unreachable(last_error));
@@ -166,7 +166,12 @@ impl Upstream {
                     return Err(SendError::Unreachable(Some(error)));
                 }
                 Ok(Err(AcquireError::Crowded)) => return Err(SendError::Crowded),
-                Err(_) => return Err(SendError::Waited),
+                Err(Elapsed) => return Err(SendError::Waited),
+            };
+            let now = if self.members.may_wait() || !tried.is_empty() {
+                Instant::now()
+            } else {
+                began
             };
             let endpoint = lease.member().endpoint.id;
             *at = Some(Arc::clone(lease.member().endpoint.name()));
@@ -174,12 +179,16 @@ impl Upstream {
                 let (reach, pool) = (Arc::clone(&self.reach), Arc::clone(pool));
                 let under_way = UnderWay::noted();
                 let noted = under_way.clone();
-                let call = async move { reach.send(&pool, lease, request, deadline, &noted).await };
+                let deadline = deadline.clone();
+                let call = async move {
+                    let deadline = (now, &deadline);
+                    reach.send(&pool, lease, request, deadline, &noted).await
+                };
                 Outliving::new(call, under_way, Arc::clone(&self.left)).await
             } else {
                 let nowhere = UnderWay::default();
                 self.reach
-                    .send(pool, lease, request, deadline, &nowhere)
+                    .send(pool, lease, request, (now, deadline), &nowhere)
                     .await
             };
             match delivered {
@@ -191,7 +200,7 @@ impl Upstream {
                     request: unsent,
                     error,
                 }) => {
-                    request = *unsent;
+                    request = unsent;
                     tried.add(endpoint);
                     last_error = error.or(last_error);
                 }
@@ -206,8 +215,8 @@ impl Reach {
         &self,
         pool: &Pool,
         mut lease: MemberLease,
-        request: Request<CallBody>,
-        deadline: tokio::time::Instant,
+        request: Box<Request<CallBody>>,
+        (now, deadline): (Instant, &Deadline),
         under_way: &UnderWay,
     ) -> Result<(Delivered, MemberLease), Undelivered> {
         let member = lease.member();
@@ -225,7 +234,7 @@ impl Reach {
             Progress::Writing(witness) => under_way.begin(witness),
             Progress::Unwritten => under_way.end(),
         };
-        let delivered = deliver(pool, &member.endpoint, request, deadline, tell).await?;
+        let delivered = deliver(pool, &member.endpoint, request, now, deadline, tell).await?;
         lease.answered();
         Ok((delivered, lease))
     }

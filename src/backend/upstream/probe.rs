@@ -78,7 +78,7 @@ async fn ask(member: &Member) -> Health {
         Err(ConnectError::Unreachable(error)) => return Health::Unwell(error.to_string()),
         Err(ConnectError::Busy(_) | ConnectError::Exhausted(_)) => return Health::Busy,
     };
-    let mut request = Request::new(CallBody::whole(Pieces::default()));
+    let mut request = Box::new(Request::new(CallBody::whole(Pieces::default())));
     *request.method_mut() = Method::GET;
     *request.uri_mut() = http::Uri::from_static("/health");
     let headers = request.headers_mut();

@@ -8,11 +8,11 @@ const LANES: usize = 16;
 
 /// How many bytes from the start are plain: ASCII without quotes, backslashes and controls.
 ///
-/// Most strings end within a few words of 8. Behind four of them, chunks are folded, which the
+/// Most strings end within a few words of 8. Behind a dozen of them, chunks are folded, which the
 /// compiler makes vector code of, up to the chunk in which the run ends.
 #[inline]
 pub(super) fn plain_len(bytes: &[u8]) -> usize {
-    const WORDS: usize = 4;
+    const WORDS: usize = 12;
     let (short, found) = plain_words(bytes, WORDS);
     if found {
         return short;
