@@ -62,8 +62,8 @@ def chart(result):
         drawn, top = bars(cell, top + 10)
         parts += drawn
         top += 30
-    notes = ("Closed loop, 32 connections, 1 thread. Median of the rounds, quartiles (thick), "
-             "least to most (thin).")
+    notes = ("Closed loop, 32 connections, 1 thread: median of the rounds, quartiles (thick), "
+             "least to most (thin). Dashed: nginx, passing.")
     parts.append(f'<text x="12" y="{top - 4}">{notes}</text>')
     head = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {top + 10}" '
             f'role="img" aria-label="CPU time a call">', f"<style>{STYLE}</style>"]

@@ -78,8 +78,13 @@ def check(gateway, call):
             status, body, head = answer.status, answer.read(), str(answer.headers)
     except urllib.error.HTTPError as error:
         status, body, head = error.code, error.read(), ""
-    expected = OK[gateway.answer]
-    if status != 200 or not expected.items() <= json.loads(body).items():
+    except OSError as error:
+        raise Invalid(f"{gateway.name} doesn't answer: {error}") from error
+    try:
+        right = status == 200 and OK[gateway.answer].items() <= json.loads(body).items()
+    except ValueError:
+        right = False
+    if not right:
         raise Invalid(f"{gateway.name} answered {status}: {body[:500]!r}")
     return len(head) + len(body)
 

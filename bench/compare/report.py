@@ -191,7 +191,7 @@ def markdown(result):
              "warm-up. Medians of the rounds; ratios are to the nginx that passes the same bytes, "
              "taken within each round. What is measured, and its limits: "
              "[bench/README.md](../README.md).",
-             "## Targets", targets(result)]
+             "![CPU time a call](compare.svg)", "## Targets", targets(result)]
     for cell in result["cells"]:
         text = cell_title(cell)
         parts.append(f"## {text[0].upper()}{text[1:]}")

@@ -238,9 +238,12 @@ def main():
         if options.check_lua:
             return 0 if check_lua() else 1
         result = run(options)
-    except (needs.Missing, loads.Invalid) as error:
+    except (needs.Missing, loads.Invalid, RuntimeError, OSError) as error:
         print(f"no result: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("no result: interrupted", file=sys.stderr)
+        return 130
     options.output.mkdir(parents=True, exist_ok=True)
     options.output.joinpath("compare.json").write_text(json.dumps(result, indent=1) + "\n")
     write(result, options.output)
