@@ -3,13 +3,17 @@
 from report import column, find_cell, median, names_of, quartiles, title
 
 WIDTH, LEFT, RIGHT, BAR, STEP, HEAD = 720, 230, 70, 16, 24, 34
+# Longer bars than so many times nginx's are cut, so that the others can be told apart.
+CUT = 4
 STYLE = """
+.back { fill: #ffffff; }
 text { font-family: sans-serif; font-size: 12px; fill: #24292f; }
 .head { font-size: 14px; font-weight: bold; }
 .peer { fill: #8b949e; } .own { fill: #3572a5; }
 .base { stroke: #57606a; stroke-dasharray: 3 3; }
 .box, .line { stroke: #24292f; stroke-width: 1; } .box { stroke-width: 4; }
 @media (prefers-color-scheme: dark) {
+  .back { fill: #0d1117; }
   text { fill: #e6edf3; } .peer { fill: #6e7681; } .own { fill: #58a6ff; }
   .base { stroke: #8b949e; } .box, .line { stroke: #e6edf3; }
 }
@@ -24,17 +28,20 @@ def bars(cell, top):
     """A bar a gateway: its length the median, the thin line least to most, the thick one the
     quartiles. The dashed line goes down from nginx's."""
     names = names_of(cell)
-    longest = max(max(column(cell, name, "cpu_us")) for name in names)
+    longest = min(max(max(column(cell, name, "cpu_us")) for name in names),
+                  CUT * median(cell, "nginx", "cpu_us"))
     scale = (WIDTH - LEFT - RIGHT) / longest
     base = LEFT + median(cell, "nginx", "cpu_us") * scale
     parts = [f'<line class="base" x1="{base:.1f}" y1="{top}" x2="{base:.1f}" '
              f'y2="{top + len(names) * STEP - 6}"/>']
     for index, name in enumerate(names):
         y = top + index * STEP
-        values = column(cell, name, "cpu_us")
+        values = [min(value, longest) for value in column(cell, name, "cpu_us")]
         low, high = quartiles(values)
-        length = median(cell, name, "cpu_us") * scale
+        found = median(cell, name, "cpu_us")
+        length = min(found, longest) * scale
         middle = y + BAR / 2
+        cut = "…" if found > longest else ""
 
         def line(kind, least, most, middle=middle):
             return (f'<line class="{kind}" x1="{LEFT + least * scale:.1f}" y1="{middle}" '
@@ -45,7 +52,7 @@ def bars(cell, top):
             f'width="{length:.1f}" height="{BAR}"/>',
             line("line", min(values), max(values)), line("box", low, high),
             f'<text x="{LEFT + max(values) * scale + 6:.1f}" y="{middle + 4}">'
-            f'{median(cell, name, "cpu_us"):.1f}</text>']
+            f'{cut}{found:.1f}</text>']
     return parts, top + len(names) * STEP
 
 
@@ -63,8 +70,11 @@ def chart(result):
         parts += drawn
         top += 30
     notes = ("Closed loop, 32 connections, 1 thread: median of the rounds, quartiles (thick), "
-             "least to most (thin). Dashed: nginx, passing.")
-    parts.append(f'<text x="12" y="{top - 4}">{notes}</text>')
+             "least to most (thin).", f"Dashed: nginx, passing. Bars over {CUT} times that are cut (…).")
+    for note in notes:
+        parts.append(f'<text x="12" y="{top - 4}">{note}</text>')
+        top += 18
     head = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {top + 10}" '
-            f'role="img" aria-label="CPU time a call">', f"<style>{STYLE}</style>"]
+            f'role="img" aria-label="CPU time a call">', f"<style>{STYLE}</style>",
+            f'<rect class="back" width="{WIDTH}" height="{top + 10}"/>']
     return "\n".join([*head, *parts, "</svg>"]) + "\n"

@@ -186,9 +186,9 @@ def memory_table(idle):
 
 def markdown(result):
     parts = ["# What a call costs, beside other gateways", "    bench/compare/run.py",
-             f"A round measures each gateway in turn: a closed loop by wrk for {result['seconds']} s "
-             f"(900 KB: twice as long), an open one for {result['open_seconds']} s, after a "
-             "warm-up. Medians of the rounds; ratios are to the nginx that passes the same bytes, "
+             f"A round measures each gateway in turn: a closed loop by wrk for "
+             f"{result['seconds']} s (900 KB: twice as long), an open one for "
+             f"{result['open_seconds']} s, after a warm-up. Medians of the rounds; ratios are to the nginx that passes the same bytes, "
              "taken within each round. What is measured, and its limits: "
              "[bench/README.md](../README.md).",
              "![CPU time a call](compare.svg)", "## Targets", targets(result)]
@@ -199,7 +199,7 @@ def markdown(result):
             parts.append(f"{cell['asked_per_second']:.0f} calls a second asked of all: half of "
                          f"nginx's in the closed loop. {rounds_title(cell)}")
             if not all(row["load_goes_first"] for rows in cell["rounds"] for row in rows.values()):
-                parts.append("The load had no priority: what it waited for a CPU is in the figures.")
+                parts.append("The load had no priority: what it waited for a CPU counts.")
             parts.append(open_table(cell))
         else:
             parts.append(rounds_title(cell))

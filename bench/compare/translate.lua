@@ -1,7 +1,7 @@
 -- A legacy call into a modern one and its answer back, as phases of one nginx location.
 --
--- Values pass byte for byte: they are never decoded, only stepped over. A string is left by a search
--- for its quote, which nginx's LuaJIT compiles to a scan of memory; cjson decodes only the short
+-- Values pass byte for byte: they are never decoded, only stepped over. A string is left by a
+-- search for its quote, which LuaJIT compiles to a scan of memory; cjson decodes only the short
 -- strings that have escapes. Admission, limits, tracing and metrics are not here.
 
 local byte, find, sub, concat = string.byte, string.find, string.sub, table.concat
@@ -134,10 +134,12 @@ local function refuse(number, message)
   ngx.header["Content-Type"] = "application/json"
   ngx.header["X-Unisave-Worker-Error"] = "true"
   ngx.ctx.passes = true
-  ngx.print('{"statusCode":400,"error":true,"errorNumber":', number, ',"errorMessage":"', message, '"}')
+  ngx.print('{"statusCode":400,"error":true,"errorNumber":', number, ',"errorMessage":"', message,
+    '"}')
   return ngx.exit(400)
 end
 
+local OPENING = '{"arguments":'
 local CALL = {
   method = "kind",
   methodParameters = {
@@ -178,7 +180,12 @@ function translate.call()
     ngx.var.session = concat { "unisave_session_id=", ngx.escape_uri(session), ";" }
   end
   ngx.req.set_uri(concat { "/", facet, "/", method })
-  ngx.req.set_body_data(concat { '{"arguments":', arguments, "}" })
+  -- Put together in nginx's buffer: a string of the whole would be another copy.
+  ngx.req.init_body(#arguments + #OPENING + 1)
+  ngx.req.append_body(OPENING)
+  ngx.req.append_body(arguments)
+  ngx.req.append_body("}")
+  ngx.req.finish_body()
   ngx.ctx.began = ngx.now()
 end
 

@@ -79,7 +79,10 @@ impl Load {
             let connection = &mut self.connections[index];
             connection.call = self.sent;
             connection.written = 0;
-            self.late.push(now.saturating_sub(due.max(connection.idle_since)).as_nanos() as u64);
+            self.late.push(
+                now.saturating_sub(due.max(connection.idle_since))
+                    .as_nanos() as u64,
+            );
             self.sent += 1;
             self.write(index, false)?;
         }
@@ -140,13 +143,21 @@ impl Load {
         if !self.idle.is_empty() && self.sent < self.last {
             wake = wake.min(self.due(self.sent));
         }
-        let left = wake.saturating_sub(self.began.elapsed()).max(Duration::from_nanos(1));
+        let left = wake
+            .saturating_sub(self.began.elapsed())
+            .max(Duration::from_nanos(1));
         let value = Timespec {
             tv_sec: left.as_secs() as i64,
             tv_nsec: left.subsec_nanos().into(),
         };
-        let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
-        let setting = Itimerspec { it_interval: zero, it_value: value };
+        let zero = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        let setting = Itimerspec {
+            it_interval: zero,
+            it_value: value,
+        };
         timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &setting)?;
         events.clear();
         epoll::wait(&self.poll, spare_capacity(events), None)?;
@@ -187,7 +198,10 @@ fn is_whole(answer: &[u8]) -> Result<bool> {
     let Some(end) = answer.windows(4).position(|four| four == b"\r\n\r\n") else {
         return Ok(false);
     };
-    let (head, body) = (str::from_utf8(&answer[..end])?.to_ascii_lowercase(), &answer[end + 4..]);
+    let (head, body) = (
+        str::from_utf8(&answer[..end])?.to_ascii_lowercase(),
+        &answer[end + 4..],
+    );
     if head.get(9..12) != Some("200") {
         let body = String::from_utf8_lossy(body);
         return Err(format!("an answer other than 200: {head}\n{body}").into());
@@ -242,9 +256,20 @@ fn load() -> Result<Load> {
         let stream = TcpStream::connect(("127.0.0.1", port.parse()?))?;
         stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
-        epoll::add(&poll, &stream, epoll::EventData::new_u64(index), epoll::EventFlags::IN)?;
+        epoll::add(
+            &poll,
+            &stream,
+            epoll::EventData::new_u64(index),
+            epoll::EventFlags::IN,
+        )?;
         let idle_since = Duration::ZERO;
-        open.push(Connection { stream, call: 0, written: 0, answer: Vec::new(), idle_since });
+        open.push(Connection {
+            stream,
+            call: 0,
+            written: 0,
+            answer: Vec::new(),
+            idle_since,
+        });
     }
     let last = ((warm_up + seconds) * rate) as u64;
     Ok(Load {
@@ -280,13 +305,17 @@ fn run() -> Result<()> {
     let unanswered = planned - load.latencies.len() as u64;
     let now = load.began.elapsed();
     for call in load.last - unanswered..load.last {
-        load.latencies.push(now.saturating_sub(load.due(call)).as_nanos() as u64);
+        load.latencies
+            .push(now.saturating_sub(load.due(call)).as_nanos() as u64);
     }
     let latency = percentiles(&mut load.latencies);
     let late = percentiles(&mut load.late);
-    say(&format!(
-        r#"{{"planned":{planned},"answered":{},"backlog":{backlog},"unanswered":{unanswered},"latency_us":{latency},"late_us":{late}}}"#,
+    let counts = format!(
+        r#""planned":{planned},"answered":{},"backlog":{backlog},"unanswered":{unanswered}"#,
         load.answered
+    );
+    say(&format!(
+        r#"{{{counts},"latency_us":{latency},"late_us":{late}}}"#
     ))
 }
 
