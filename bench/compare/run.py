@@ -125,7 +125,7 @@ class Progress:
     def done(self, seconds, what):
         self.left -= seconds
         spent, done = time.monotonic() - self.began, self.planned - self.left
-        print(f"{what}; about {self.left * spent / done / 60:.1f} minutes remain", file=sys.stderr)
+        print(f"{what}; about {max(self.left, 0) * spent / done / 60:.1f} minutes remain", file=sys.stderr)
 
 
 def length(options, cell):

@@ -37,7 +37,7 @@ fn main() {
     };
     let configuration = ServerConf {
         threads: threads.into(),
-        // A runtime for each thread, without stealing, is the cheaper one.
+        // A runtime for each thread: with stealing between them it costs the same.
         work_stealing: false,
         upstream_keepalive_pool_size: 1024,
         grace_period_seconds: Some(0),
