@@ -125,7 +125,8 @@ class Progress:
     def done(self, seconds, what):
         self.left -= seconds
         spent, done = time.monotonic() - self.began, self.planned - self.left
-        print(f"{what}; about {max(self.left, 0) * spent / done / 60:.1f} minutes remain", file=sys.stderr)
+        minutes = max(self.left, 0) * spent / done / 60
+        print(f"{what}; about {minutes:.1f} minutes remain", file=sys.stderr)
 
 
 def length(options, cell):
