@@ -37,14 +37,14 @@ class Servers:
         path.write_text(text)
         return str(path)
 
-    def start(self, command, port, stdout=subprocess.DEVNULL):
+    def start(self, command, port, stdout=subprocess.DEVNULL, variables=None):
         """Starts a server and waits until something accepts at `port`."""
         child = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=stdout,
             cwd=self.directory.name,
-            env={"PATH": os.environ["PATH"]},
+            env={"PATH": os.environ["PATH"]} | (variables or {}),
         )
         self.children.append(child)
         deadline = time.monotonic() + START_SECONDS
@@ -63,16 +63,17 @@ class Servers:
         end(child)
         self.children.remove(child)
 
-    def envgate(self, binary, port, upstream_ports, settings, stdout=subprocess.DEVNULL):
+    def envgate(self, binary, port, upstream_ports, settings, stdout=subprocess.DEVNULL,
+                flags=(), variables=None):
         """A gateway over members at these ports; `settings` are keys of its configuration."""
         command = [str(binary), "serve", "--listen", f"127.0.0.1:{port}"]
         for upstream in upstream_ports:
             command += ["--upstream", f"http://127.0.0.1:{upstream}"]
         for key, value in settings.items():
             command += ["--set", f"{key}={value}"]
-        return self.start(command, port, stdout)
+        return self.start([*command, *flags], port, stdout, variables)
 
-    def nginx(self, port, events, http, workers):
+    def nginx(self, port, events, http, workers, top=""):
         """An nginx in the foreground, without logs, with this `http` block."""
         directory = self.directory.name
         temporary = "\n".join(
@@ -80,7 +81,7 @@ class Servers:
             for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
         )
         text = f"""
-            daemon off; worker_processes {workers}; pid {directory}/nginx{port}.pid;
+            {top} daemon off; worker_processes {workers}; pid {directory}/nginx{port}.pid;
             error_log /dev/null emerg; worker_rlimit_nofile 32768;
             events {{ worker_connections 32768; {events} }}
             http {{ access_log off; keepalive_requests 1000000000; {temporary} {http} }}"""
@@ -123,6 +124,21 @@ def cpu_seconds(pid):
         user += int(fields[11])
         system += int(fields[12])
     return user / TICKS_PER_SECOND, system / TICKS_PER_SECOND
+
+
+def on_cpu_seconds(pid):
+    """Time that the living threads of a process and of its descendants have been on a CPU."""
+    nanoseconds = 0
+    for member in family(pid):
+        for thread in Path(f"/proc/{member}/task").iterdir():
+            nanoseconds += int(thread.joinpath("schedstat").read_text().split()[0])
+    return nanoseconds / 1e9
+
+
+def resident(pid):
+    """Resident bytes of a process and its descendants; what they share counts for each."""
+    pages = [int(Path(f"/proc/{each}/statm").read_text().split()[1]) for each in family(pid)]
+    return sum(pages) * os.sysconf("SC_PAGESIZE")
 
 
 def envelope(env, arguments):

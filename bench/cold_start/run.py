@@ -27,7 +27,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
-from processes import Servers, env_text, envelope, family, free_ports, machine, version
+from processes import Servers, env_text, envelope, free_ports, machine, resident, version
 
 MAX_STARTING = (2, 8, 32)
 HOT_ENVS = (1, 100, 1000)
@@ -177,12 +177,6 @@ def storms(servers, options, workers):
     return {key: [statistics.median(column) for column in zip(*rows)] for key, rows in found.items()}
 
 
-def resident(process):
-    """Resident bytes of the gateway and of its watchdog, where it has one."""
-    pages = [int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in family(process.pid)]
-    return sum(pages) * 4096
-
-
 def memory(servers, options):
     """Resident bytes of a gateway over one upstream worker after calls of so many envs."""
     worker = free_ports(1)[0]
@@ -190,14 +184,14 @@ def memory(servers, options):
     port = free_ports(1)[0]
     process = servers.envgate(options.binary, port, [worker], {"gateway.access_log": "off",
                                                                 "gateway.threads": 2})
-    found = {0: resident(process)}
+    found = {0: resident(process.pid)}
     connection = socket.create_connection(("127.0.0.1", port), 10)
     done = 0
     for most in HOT_ENVS:
         for number in range(done, most):
             call(connection, request(number, ["x"]))
         done = most
-        found[most] = resident(process)
+        found[most] = resident(process.pid)
     return found
 
 
