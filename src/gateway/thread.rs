@@ -109,9 +109,8 @@ impl Thread {
     pub(super) fn sweep(&self) {
         self.pool.sweep();
         let now = self.seconds(Instant::now());
-        let is_used = |known: &Known| {
-            now.saturating_sub(known.last_used.load(Relaxed)) <= KNOWN_FOR.as_secs()
-        };
-        self.known.lock().retain(is_used);
+        let is_stale =
+            |known: &Known| now.saturating_sub(known.last_used.load(Relaxed)) > KNOWN_FOR.as_secs();
+        self.known.lock().forget_while(is_stale);
     }
 }
