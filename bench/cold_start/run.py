@@ -21,13 +21,13 @@ import socket
 import statistics
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
-from processes import Servers, env_text, envelope, free_ports, machine, resident, version
+from cold_starts import call, compiled, gateway, percentile, request, storm
+from processes import Servers, free_ports, machine, resident, version
 
 MAX_STARTING = (2, 8, 32)
 HOT_ENVS = (1, 100, 1000)
@@ -47,52 +47,6 @@ def arguments():
     options = parser.parse_args()
     options.starts = min(options.starts, 5000)
     return options
-
-
-def compiled(directory):
-    """The least worker, as a program."""
-    program = Path(directory, "worker")
-    subprocess.run(["rustc", "-O", "--edition", "2024", "-o", program, HERE / "worker.rs"],
-                   check=True, timeout=120)
-    return str(program)
-
-
-def gateway(servers, options, command, instances):
-    """A gateway over processes of this command."""
-    port = free_ports(1)[0]
-    settings = "\n".join(f"{key} = {value}" for key, value in instances.items())
-    config = servers.file(f"envgate-{port}.toml", f"""
-[gateway]
-listen = ["127.0.0.1:{port}"]
-access_log = "off"
-[log]
-level = "warn"
-[instances]
-{settings}
-[[backend]]
-name = "b"
-command = {json.dumps(command)}
-listen = "inherit"
-""")
-    return port, servers.start([str(options.binary), "serve", "--config", config], port)
-
-
-def request(number, arguments=()):
-    body = envelope(env_text(number), list(arguments)).encode()
-    head = (f"POST / HTTP/1.1\r\nHost: b\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(body)}\r\n\r\n")
-    return head.encode() + body
-
-
-def call(connection, message):
-    """Sends a call; when its first byte went, and what was returned."""
-    sent = time.time_ns()
-    connection.sendall(message)
-    answer = http.client.HTTPResponse(connection)
-    answer.begin()
-    found = json.loads(answer.read())
-    assert found.get("result") == "ok", found
-    return sent, found["returned"]
 
 
 def shares(port, options):
@@ -134,34 +88,6 @@ def bare(servers, command):
     return (listens - sent) / 1e6
 
 
-def storm(port, count, first):
-    """Seconds until as many envs, all new, are answered: half of them, and the last."""
-    ended, failed = [], []
-    begin = threading.Barrier(count + 1)
-
-    def client(number):
-        connection = socket.create_connection(("127.0.0.1", port), 60)
-        message = request(number, ["x"])
-        begin.wait()
-        try:
-            call(connection, message)
-            ended.append(time.monotonic())
-        except Exception as error:
-            failed.append(error)
-
-    threads = [threading.Thread(target=client, args=(first + number,)) for number in range(count)]
-    for thread in threads:
-        thread.start()
-    begin.wait()
-    began = time.monotonic()
-    for thread in threads:
-        thread.join()
-    if failed:
-        raise failed[0]
-    ended.sort()
-    return ended[count // 2] - began, ended[-1] - began
-
-
 def storms(servers, options, workers):
     """The medians, for each worker and each number of starts at once."""
     found = {}
@@ -169,8 +95,9 @@ def storms(servers, options, workers):
         for name, command in workers.items():
             for most in MAX_STARTING:
                 limits = {"max": 128, "max_starting": most}
-                port, process = gateway(servers, options, command, limits)
-                row = storm(port, options.storm, 1)
+                port, process = gateway(servers, options.binary, command, limits)
+                waits = storm(port, options.storm, 1)
+                row = waits[options.storm // 2], waits[-1]
                 servers.stop(process)
                 found.setdefault((name, most), []).append(row)
                 print(f"storm {round_number + 1}, {name}, {most} at once: {row}", file=sys.stderr)
@@ -193,11 +120,6 @@ def memory(servers, options):
         done = most
         found[most] = resident(process.pid)
     return found
-
-
-def percentile(sorted_values, part):
-    """The least value that so many percent don't exceed."""
-    return sorted_values[min(len(sorted_values) - 1, -(-len(sorted_values) * part // 100) - 1)]
 
 
 def histogram(values):
@@ -301,7 +223,7 @@ def main():
     with Servers() as servers:
         least = [compiled(servers.directory.name)]
         # Old ones make room, so that the machine isn't full of them.
-        port, process = gateway(servers, options, least, {"max": 1000})
+        port, process = gateway(servers, options.binary, least, {"max": 1000})
         rows = shares(port, options)
         servers.stop(process)
         plain = sorted(bare(servers, least) for _ in range(200))

@@ -36,6 +36,7 @@ pub(super) const KEYS: &[(&str, &str)] = &[
     ("env.unrepresentable", "\"skip\" or \"refuse\""),
     ("env.reserved", "a list of names like \"MY_*\""),
     ("env.digest_key_file", "the path of a file"),
+    ("env.max_hot", COUNT),
     (
         "admission.concurrency",
         "a whole number from 1, or \"null\" for no limit",

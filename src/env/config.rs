@@ -1,6 +1,6 @@
 //! The `[env]` table of the configuration.
 
-use std::path::PathBuf;
+use std::{num::NonZeroUsize, path::PathBuf};
 
 use serde::Deserialize;
 
@@ -21,7 +21,11 @@ pub struct Config {
     /// A file of 32 bytes or more whose hash keys the digests that logs show. Replicas that share
     /// it show the same digest for the same env. Without one each process draws its own key.
     pub digest_key_file: Option<PathBuf>,
+    /// Envs that are kept ready at once, each with the code that it was called with.
+    pub max_hot: NonZeroUsize,
 }
+
+const DEFAULT_MAX_HOT: NonZeroUsize = NonZeroUsize::MIN.saturating_add(16_383);
 
 impl Default for Config {
     fn default() -> Self {
@@ -31,6 +35,7 @@ impl Default for Config {
             unrepresentable: Unrepresentable::Skip,
             reserved: Vec::new(),
             digest_key_file: None,
+            max_hot: DEFAULT_MAX_HOT,
         }
     }
 }

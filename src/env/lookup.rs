@@ -68,16 +68,17 @@ impl<T> EnvLookup<T> {
         self.entries.put(RawText(Zeroizing::new(raw.into())), value);
     }
 
-    /// Forgets the texts whose value isn't to be kept.
-    pub fn retain(&mut self, mut keep: impl FnMut(&T) -> bool) {
-        let bytes = &mut self.bytes;
-        self.entries.retain(|raw, value| {
-            let kept = keep(value);
-            if !kept {
-                *bytes -= raw.0.len();
-            }
-            kept
-        });
+    /// Forgets texts, the least recently used first, up to the first whose value isn't stale. Looks
+    /// at no others: there may be very many.
+    pub fn forget_while(&mut self, mut is_stale: impl FnMut(&T) -> bool) {
+        while self
+            .entries
+            .peek_lru()
+            .is_some_and(|(_, value)| is_stale(value))
+            && let Some((oldest, _)) = self.entries.pop_lru()
+        {
+            self.bytes -= oldest.0.len();
+        }
     }
 
     /// Forgets all texts.
@@ -183,11 +184,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_longer_wanted_leaves() {
+    fn what_is_stale_leaves_up_to_the_first_that_is_not() {
         let mut lookup = lookup(10, 100);
         lookup.insert(b"aaa", 1);
         lookup.insert(b"bb", 2);
-        lookup.retain(|value| *value != 1);
+        lookup.forget_while(|value| *value == 2);
+        assert_eq!((lookup.len(), lookup.bytes()), (2, 5));
+        lookup.forget_while(|value| *value == 1);
         assert_eq!((lookup.len(), lookup.bytes()), (1, 2));
         assert_eq!(lookup.get(b"aaa"), None);
         assert_eq!(lookup.get(b"bb"), Some(&2));
@@ -206,7 +209,7 @@ mod tests {
     enum Step {
         Get(Vec<u8>),
         Insert(Vec<u8>, u32),
-        KeepBelow(u32),
+        ForgetBelow(u32),
     }
 
     fn step() -> impl Strategy<Value = Step> {
@@ -214,7 +217,7 @@ mod tests {
         prop_oneof![
             4 => raw().prop_map(Step::Get),
             8 => (raw(), 0..100_u32).prop_map(|(raw, value)| Step::Insert(raw, value)),
-            1 => (50..100_u32).prop_map(Step::KeepBelow),
+            1 => (50..100_u32).prop_map(Step::ForgetBelow),
         ]
     }
 
@@ -267,9 +270,10 @@ mod tests {
                         lookup.insert(&raw, value);
                         model.insert(raw, value);
                     }
-                    Step::KeepBelow(bound) => {
-                        lookup.retain(|value| *value < bound);
-                        model.0.retain(|(_, value)| *value < bound);
+                    Step::ForgetBelow(bound) => {
+                        lookup.forget_while(|value| *value < bound);
+                        let stale = model.0.iter().take_while(|(_, value)| *value < bound);
+                        model.0.drain(..stale.count());
                     }
                 }
                 prop_assert!(lookup.len() <= Model::MAX_ENTRIES);

@@ -85,6 +85,7 @@ impl Server {
         let listeners = listeners.collect::<Result<Vec<_>, _>>()?;
         let supervisor = Supervisor::start(
             setup.routes.instances.clone(),
+            setup.env.max_hot,
             setup.config.max_body_memory.as_u64() / WAITING_SHARE,
             setup.custody.take(),
             Arc::clone(&setup.metrics),

@@ -2,6 +2,7 @@
 
 use std::{
     net::IpAddr,
+    num::NonZeroUsize,
     sync::{
         Arc, Once,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -143,6 +144,11 @@ impl Gateway {
             config: setup.config,
             metrics,
         })
+    }
+
+    /// Envs that are kept ready at once.
+    pub(super) const fn max_hot(&self) -> NonZeroUsize {
+        self.env.max_hot
     }
 
     pub(super) fn digests(&self) -> &DigestKey {

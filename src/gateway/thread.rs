@@ -1,7 +1,6 @@
 //! What each worker thread has for itself: connections to members, and the env texts it knows.
 
 use std::{
-    num::NonZeroUsize,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -22,12 +21,12 @@ use crate::{
     instances::HotEnv,
 };
 
-/// Env texts that one thread recognises without parsing them.
-const KNOWN_TEXTS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4095);
+/// Bytes of the texts that one thread recognises without parsing them, for each env that may be
+/// hot: an env is a few hundred bytes, so this is not the bound that usually counts.
+const KNOWN_TEXT_BYTES: usize = 512;
 
-/// Bytes of those texts: an env is a few hundred bytes, so this is not the bound that usually
-/// counts.
-const KNOWN_TEXT_BYTES: usize = 8 << 20;
+/// The same for all together, where few envs may be hot: each may be a large one.
+const LEAST_KNOWN_TEXT_BYTES: usize = 8 << 20;
 
 /// How long a text that nobody sends is kept: it holds a tenant's secrets.
 const KNOWN_FOR: Duration = Duration::from_secs(600);
@@ -58,7 +57,10 @@ impl std::fmt::Debug for Thread {
 
 impl Thread {
     pub(super) fn new(gateway: Arc<Gateway>) -> Self {
-        let known = Mutex::new(EnvLookup::new(KNOWN_TEXTS, KNOWN_TEXT_BYTES));
+        let max_texts = gateway.max_hot();
+        let max_bytes = max_texts.get().saturating_mul(KNOWN_TEXT_BYTES);
+        let max_bytes = max_bytes.max(LEAST_KNOWN_TEXT_BYTES);
+        let known = Mutex::new(EnvLookup::new(max_texts, max_bytes));
         Self {
             gateway,
             pool: Arc::default(),
@@ -107,9 +109,8 @@ impl Thread {
     pub(super) fn sweep(&self) {
         self.pool.sweep();
         let now = self.seconds(Instant::now());
-        let is_used = |known: &Known| {
-            now.saturating_sub(known.last_used.load(Relaxed)) <= KNOWN_FOR.as_secs()
-        };
-        self.known.lock().retain(is_used);
+        let is_stale =
+            |known: &Known| now.saturating_sub(known.last_used.load(Relaxed)) > KNOWN_FOR.as_secs();
+        self.known.lock().forget_while(is_stale);
     }
 }

@@ -5,6 +5,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    num::NonZeroUsize,
     sync::Arc,
 };
 
@@ -167,7 +168,7 @@ fn schedule() {
         max_calls: Some(3.try_into().unwrap()),
         ..Config::default()
     };
-    let table = Arc::new(Table::new(config, 1000, starts));
+    let table = Arc::new(Table::new(config, NonZeroUsize::MAX, 1000, starts));
     let truth = Shared::default();
     let supervisor = {
         let (table, truth) = (Arc::clone(&table), Arc::clone(&truth));

@@ -1,6 +1,6 @@
 //! A table for tests, its processes played by the test: nothing is started.
 
-use std::{sync::Arc, time::Instant};
+use std::{num::NonZeroUsize, sync::Arc, time::Instant};
 
 use http::HeaderValue;
 use tokio::sync::mpsc;
@@ -25,7 +25,9 @@ pub(crate) struct Stage {
 impl Stage {
     pub(crate) fn new() -> Self {
         let (starts, orders) = mpsc::unbounded_channel();
-        let table = Arc::new(Table::new(Config::default(), u64::MAX, starts));
+        let config = Config::default();
+        let table = Table::new(config, NonZeroUsize::MAX, u64::MAX, starts);
+        let table = Arc::new(table);
         Self { table, orders }
     }
 

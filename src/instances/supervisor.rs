@@ -5,6 +5,7 @@
 
 use std::{
     io,
+    num::NonZeroUsize,
     sync::Arc,
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -43,19 +44,20 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
-    /// Starts the thread, and makes the table that it serves. `waiting_bytes`: what the bodies of
-    /// those who wait for one start may take.
+    /// Starts the thread, and makes the table that it serves, for so many instances.
+    /// `waiting_bytes`: what the bodies of those who wait for one start may take.
     ///
     /// # Errors
     /// The system gives it no thread.
     pub fn start(
         config: Config,
+        max_instances: NonZeroUsize,
         waiting_bytes: u64,
         custody: Option<Custody>,
         metrics: Arc<Metrics>,
     ) -> io::Result<Self> {
         let (starts, ordered) = mpsc::unbounded_channel();
-        let table = Arc::new(Table::new(config, waiting_bytes, starts));
+        let table = Arc::new(Table::new(config, max_instances, waiting_bytes, starts));
         let (phase, phases) = watch::channel(Phase::Running);
         let watcher = Watcher {
             table: Arc::clone(&table),

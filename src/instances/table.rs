@@ -1,6 +1,7 @@
 //! Instances by key, and the way to their processes.
 
 use std::{
+    num::NonZeroUsize,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -13,12 +14,13 @@ use super::{
     slots::{Acquired, Order, Outcome, Refusal, RunId, SlotView, Slots},
 };
 
-/// Instances that the table holds: more than the connections that can use them at once by default.
-const MAX_INSTANCES: usize = 16_384;
+/// Bytes of envs and codes that the table holds, for each instance that it may hold. An env is a
+/// few hundred bytes, so this is not the bound that usually counts; a client could send a different
+/// one of a megabyte with each call.
+const INSTANCE_BYTES: usize = 4096;
 
-/// Bytes of envs and codes that the table holds. An env is a few hundred bytes, so this is not the
-/// bound that usually counts; a client could send a different one of a megabyte with each call.
-const MAX_BYTES: usize = 256 << 20;
+/// The same for all together, where few instances may be held: each may be a large one.
+const LEAST_MAX_BYTES: usize = 256 << 20;
 
 /// How long an instance that nobody calls and that has no process is kept, with its env in memory.
 const IDLE: Duration = Duration::from_secs(600);
@@ -87,20 +89,27 @@ type TableOrder = Order<Arc<Running>, Waiter, Arc<RunError>>;
 pub struct Table {
     began: Instant,
     slots: Mutex<TableSlots>,
+    max_instances: usize,
+    max_bytes: usize,
     starts: mpsc::UnboundedSender<StartOrder>,
 }
 
 impl Table {
-    /// An empty table. `waiting_bytes`: what the bodies of those who wait for one start may take.
-    /// Each order to start is sent to the supervisor at the other end.
+    /// An empty table for so many instances. `waiting_bytes`: what the bodies of those who wait for
+    /// one start may take. Each order to start is sent to the supervisor at the other end.
     pub(super) fn new(
         config: Config,
+        max_instances: NonZeroUsize,
         waiting_bytes: u64,
         starts: mpsc::UnboundedSender<StartOrder>,
     ) -> Self {
+        let max_instances = max_instances.get();
+        let max_bytes = max_instances.saturating_mul(INSTANCE_BYTES);
         Self {
             began: Instant::now(),
             slots: Mutex::new(Slots::new(config, waiting_bytes)),
+            max_instances,
+            max_bytes: max_bytes.max(LEAST_MAX_BYTES),
             starts,
         }
     }
@@ -126,7 +135,7 @@ impl Table {
         let id = slots.next_instance_id();
         let instance = Instance::new(id, key.clone(), env, recipe(), self.began);
         let instance = Arc::new(instance);
-        if !collides && !slots.put(&instance, MAX_INSTANCES, MAX_BYTES) {
+        if !collides && !slots.put(&instance, self.max_instances, self.max_bytes) {
             return Err(TableFull);
         }
         Ok(instance)

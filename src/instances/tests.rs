@@ -1,6 +1,6 @@
 //! The table without processes: which calls share an instance, and which make room.
 
-use std::sync::Arc;
+use std::{num::NonZeroUsize, sync::Arc};
 
 use http::HeaderValue;
 use tokio::sync::mpsc;
@@ -8,12 +8,15 @@ use tokio::sync::mpsc;
 use super::{AdmissionConfig, Config, HotEnv, InstanceKey, Recipe, Table, TableFull};
 use crate::env::{DigestKey, Env, EnvString};
 
-/// A bound of the table, in bytes.
+const MAX_INSTANCES: usize = 16_384;
+
+/// What those may take, in bytes.
 const MAX_BYTES: usize = 256 << 20;
 
 fn table() -> Table {
     let (starts, _) = mpsc::unbounded_channel();
-    Table::new(Config::default(), u64::MAX, starts)
+    let max_instances = NonZeroUsize::new(MAX_INSTANCES).unwrap();
+    Table::new(Config::default(), max_instances, u64::MAX, starts)
 }
 
 fn hot(text: &str) -> Arc<HotEnv> {

@@ -80,6 +80,23 @@ fn metrics_name_the_backend_where_it_is_known() {
 }
 
 #[test]
+fn as_many_envs_are_hot_as_may_be() {
+    let far = backend();
+    let gateway = Gateway::before(
+        &[&far.url()],
+        "[gateway]\nthreads = 1\n[env]\nmax_hot = 2\n",
+    );
+    for text in ["A=1\n", "A=2\n", "A=2\n", "A=3\n", "A=1\n"] {
+        gateway.call(&Call::legacy(text)).assert_returned("1");
+    }
+    let metrics = gateway.metrics();
+    let value = |name| metrics.sum(name);
+    assert_eq!(value("envgate_hot_envs"), Some(2.0));
+    assert_eq!(value("envgate_env_lookup_hits_total"), Some(1.0));
+    assert_eq!(value("envgate_env_lookup_misses_total"), Some(4.0));
+}
+
+#[test]
 fn metrics_count_as_the_workers_do() {
     let body = r#"{"status":"ok","returned":"12345","logs":[]}"#;
     let slow = std::time::Duration::from_millis(100);

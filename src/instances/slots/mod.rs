@@ -252,10 +252,12 @@ impl<H: Clone, W, E: Clone> Slots<H, W, E> {
         }
     }
 
-    /// Drops the idle ones that `is_stale` tells.
+    /// Drops the idle ones that `is_stale` tells, the least recently asked for first, up to the first
+    /// that isn't stale: there may be very many.
     pub(super) fn sweep(&mut self, is_stale: impl Fn(&Instance) -> bool) {
-        let stale = self.by_key.iter();
-        let stale = stale.filter(|(_, entry)| entry.is_idle() && is_stale(&entry.instance));
+        let stale = self.by_key.iter().rev();
+        let stale = stale.take_while(|(_, entry)| is_stale(&entry.instance));
+        let stale = stale.filter(|(_, entry)| entry.is_idle());
         let stale: Vec<_> = stale.map(|(key, _)| key.clone()).collect();
         for key in stale {
             self.forget(&key);
