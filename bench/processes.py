@@ -199,10 +199,3 @@ def version(*command):
     """The first line of what a program says of its version."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return (done.stdout + done.stderr).strip().splitlines()[0]
-
-
-def resident(pid):
-    """Resident bytes of a process and its descendants."""
-    page = os.sysconf("SC_PAGE_SIZE")
-    return page * sum(int(Path(f"/proc/{member}/statm").read_text().split()[1])
-                      for member in family(pid))
