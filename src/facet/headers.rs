@@ -20,13 +20,13 @@ pub const X_UNISAVE_INITIALIZATION_RECIPE_URL: HeaderName =
 pub const X_ENVGATE_ENV: HeaderName = HeaderName::from_static("x-envgate-env");
 
 /// What of a client's headers goes with a call that is written anew. `X-Unisave-Request` goes too:
-/// it belongs to the dialect.
+/// it belongs to the dialect. `Content-Type` stays, to be replaced.
 pub fn translated_request(headers: &mut HeaderMap) {
     remove(headers, |name| {
         matches!(
             name,
             "accept-encoding" | "cookie" | "expect" | "range" | "x-unisave-request"
-        ) || name.starts_with("content-")
+        ) || (name.starts_with("content-") && name != "content-type")
             || name.starts_with("if-")
             || is_for_gateways(name)
     });
@@ -37,7 +37,8 @@ pub fn streamed_request(headers: &mut HeaderMap) {
     remove(headers, |name| name == "expect" || is_for_gateways(name));
 }
 
-/// What of a backend's headers goes with an answer that is written anew.
+/// What of a backend's headers goes with an answer that is written anew. `Content-Type` and `Server`
+/// stay, to be replaced.
 pub fn translated_answer(headers: &mut HeaderMap) {
     remove(headers, |name| {
         matches!(
@@ -46,12 +47,10 @@ pub fn translated_answer(headers: &mut HeaderMap) {
                 | "content-digest"
                 | "content-length"
                 | "content-md5"
-                | "content-type"
                 | "digest"
                 | "etag"
                 | "last-modified"
                 | "repr-digest"
-                | "server"
                 | "set-cookie"
         )
     });
@@ -155,11 +154,11 @@ mod tests {
 
     #[test]
     fn a_translated_call_loses_what_was_about_its_old_form() {
-        let dropped = "Cookie | Content-Type | Content-Length | Content-Encoding | Content-Anything | \
+        let dropped = "Cookie | Content-Length | Content-Encoding | Content-Anything | \
              Accept-Encoding | Expect | Range | If-Match | If-None-Match | If-Modified-Since | \
              If-Range | Proxy-Authorization | X-Envgate-Env | X-Envgate-Other | X-Unisave-Request";
         assert_eq!(left(dropped, translated_request), "");
-        let kept = "accept | authorization | host | origin | traceparent | user-agent | \
+        let kept = "accept | authorization | content-type | host | origin | traceparent | user-agent | \
              x-custom: 1 | x-custom: 2 | x-custom: 1 | x-request-id | \
              x-unisave-initialization-recipe-url";
         assert_eq!(
@@ -189,7 +188,7 @@ mod tests {
                  X-Game: 1 | Cache-Control",
                 translated_answer
             ),
-            "cache-control | date | x-game: 1"
+            "cache-control | content-type | date | server | x-game: 1"
         );
     }
 

@@ -1,6 +1,6 @@
 //! A line for each call: in the C# worker's form, or as JSON.
 
-use std::io::Write;
+use std::{borrow::Cow, io::Write};
 
 use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
@@ -40,7 +40,7 @@ fn text(line: &mut Vec<u8>, call: &CallRecord) {
         now.second(),
         call.index,
         call.method,
-        call.path,
+        call.shown_path(),
         call.shown_status(),
         call.sent_bytes,
         call.execution.unwrap_or_default().as_millis(),
@@ -52,7 +52,7 @@ struct JsonLine<'a> {
     time: String,
     index: u64,
     method: &'a str,
-    path: &'a str,
+    path: Cow<'a, str>,
     status: u16,
     bytes: u64,
     /// Milliseconds each.
@@ -80,7 +80,7 @@ fn json(line: &mut Vec<u8>, call: &CallRecord) {
         time: Timestamp::now().to_string(),
         index: call.index,
         method: call.method.as_str(),
-        path: &call.path,
+        path: call.shown_path().into(),
         status: call.shown_status(),
         bytes: call.sent_bytes,
         total_ms: millis(call.began.elapsed()),

@@ -1,6 +1,6 @@
 //! The call of a legacy client.
 
-use http::{HeaderValue, Response, header, request};
+use http::{HeaderValue, Response, Uri, header, request};
 use hyper::body::Incoming;
 
 use super::{
@@ -29,7 +29,7 @@ pub(super) async fn legacy_call(
     let deadline = connection.deadline();
     let envelope = legacy::decode(&body, gateway.env_field())?;
     record.decoded = true;
-    record.path = modern::request_path(&envelope.call);
+    record.target = modern::request_path(&envelope.call);
 
     let env = connection.thread.env_of(&envelope, record.began)?;
     record.digest = Some(env.digest);
@@ -55,18 +55,18 @@ pub(super) async fn legacy_call(
                 headers.insert(header::COOKIE, session::cookie_header(session));
             }
             (
-                record.path.clone(),
+                record.target.clone(),
                 modern::request_body(&envelope.call, &body),
             )
         }
         Dialect::Legacy => {
             let replaced = gateway.deployment_text().filter(|_| !env_is_the_clients);
-            ("/".to_owned(), envelope.pass(&body, replaced))
+            (Uri::default(), envelope.pass(&body, replaced))
         }
     };
     let answer = to
         .post(
-            &path,
+            path,
             headers,
             body,
             &deadline,

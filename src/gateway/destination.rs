@@ -198,7 +198,7 @@ impl<'a> Destination<'a> {
     /// Posts JSON and waits for the whole answer.
     pub(super) async fn post(
         &self,
-        path: &str,
+        path: Uri,
         headers: HeaderMap,
         body: Pieces,
         deadline: &Deadline,
@@ -207,12 +207,7 @@ impl<'a> Destination<'a> {
     ) -> Result<WholeAnswer, Failure> {
         let mut request = Box::new(Request::new(CallBody::whole(body)));
         *request.method_mut() = Method::POST;
-        *request.uri_mut() = Uri::try_from(path).map_err(|_| {
-            Failure::new(
-                ErrorNumber::InvalidField,
-                "facetName and methodName make no path",
-            )
-        })?;
+        *request.uri_mut() = path;
         *request.headers_mut() = headers;
         let json = HeaderValue::from_static("application/json");
         request.headers_mut().insert(header::CONTENT_TYPE, json);

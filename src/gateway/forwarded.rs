@@ -2,7 +2,10 @@
 
 use std::net::IpAddr;
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{
+    HeaderMap, HeaderName, HeaderValue,
+    header::{self, Entry},
+};
 
 use crate::facet::trace::{TraceParent, made_request_id, request_id_is_valid};
 
@@ -63,15 +66,24 @@ pub(super) fn add(headers: &mut HeaderMap, ids: &Ids, peer: Option<&HeaderValue>
         headers.remove(TRACESTATE);
     }
     if let Some(peer) = peer {
-        append_peer(headers, peer);
+        match headers.entry(X_FORWARDED_FOR) {
+            Entry::Vacant(entry) => {
+                entry.insert(peer.clone());
+            }
+            Entry::Occupied(mut entry) => {
+                if let Some(chain) = behind(entry.iter(), peer) {
+                    entry.insert(chain);
+                }
+            }
+        }
     }
-    if !headers.contains_key(X_FORWARDED_PROTO) {
-        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+    if let Entry::Vacant(entry) = headers.entry(X_FORWARDED_PROTO) {
+        entry.insert(HeaderValue::from_static("http"));
     }
-    if !headers.contains_key(X_FORWARDED_HOST)
-        && let Some(host) = headers.get(header::HOST).cloned()
+    if let Some(host) = headers.get(header::HOST).cloned()
+        && let Entry::Vacant(entry) = headers.entry(X_FORWARDED_HOST)
     {
-        headers.insert(X_FORWARDED_HOST, host);
+        entry.insert(host);
     }
 }
 
@@ -80,20 +92,18 @@ pub(super) fn peer_value(peer: IpAddr) -> Option<HeaderValue> {
     HeaderValue::try_from(peer.to_canonical().to_string()).ok()
 }
 
-fn append_peer(headers: &mut HeaderMap, peer: &HeaderValue) {
-    if !headers.contains_key(X_FORWARDED_FOR) {
-        headers.insert(X_FORWARDED_FOR, peer.clone());
-        return;
-    }
+/// The peer behind those that the call came through before.
+fn behind<'a>(
+    earlier: impl Iterator<Item = &'a HeaderValue>,
+    peer: &HeaderValue,
+) -> Option<HeaderValue> {
     let mut chain = Vec::new();
-    for earlier in headers.get_all(X_FORWARDED_FOR) {
+    for earlier in earlier {
         chain.extend_from_slice(earlier.as_bytes());
         chain.extend_from_slice(b", ");
     }
     chain.extend_from_slice(peer.as_bytes());
-    if let Ok(value) = HeaderValue::from_maybe_shared(bytes::Bytes::from(chain)) {
-        headers.insert(X_FORWARDED_FOR, value);
-    }
+    HeaderValue::from_maybe_shared(bytes::Bytes::from(chain)).ok()
 }
 
 #[cfg(test)]

@@ -154,14 +154,14 @@ async fn translate(
     let cookies = cookies.iter().map(HeaderValue::as_bytes);
     let call = modern::decode(head.uri.path(), cookies, &body)?;
     record.decoded = true;
-    record.path = modern::request_path(&call);
+    record.target = modern::request_path(&call);
     let mut lease = to.admit(body.len(), &deadline, record).await?;
 
     headers::translated_request(&mut headers);
     let envelope = legacy::encode_envelope(&call, &body, env_text);
     let answer = to
         .post(
-            "/",
+            Uri::default(),
             headers,
             envelope,
             &deadline,

@@ -5,8 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{Method, StatusCode, request};
-use percent_encoding::{CONTROLS, utf8_percent_encode};
+use http::{Method, StatusCode, Uri, request};
+use percent_encoding::{CONTROLS, PercentEncode, utf8_percent_encode};
 
 use super::{
     access_log, budget::Held, client_body::StreamError, drain::Phase, forwarded::Ids,
@@ -31,8 +31,8 @@ pub(super) struct CallRecord {
     pub(super) began: Instant,
     pub(super) client: Client,
     pub(super) method: Method,
-    /// The facet's path; where no facet is known yet, the request's.
-    pub(super) path: String,
+    /// Where the facet is; where no facet is known yet, what the request is for.
+    pub(super) target: Uri,
     pub(super) peer: Option<std::net::IpAddr>,
     pub(super) ids: Ids,
     pub(super) digest: Option<EnvDigest>,
@@ -97,8 +97,7 @@ impl CallRecord {
             began: Instant::now(),
             client,
             method: head.method.clone(),
-            // Raw bytes beyond ASCII could steer the terminal of whoever reads the log.
-            path: utf8_percent_encode(head.uri.path(), CONTROLS).to_string(),
+            target: head.uri.clone(),
             peer,
             ids: Ids::of(&head.headers),
             digest: None,
@@ -175,6 +174,12 @@ impl CallRecord {
             self.answered(bytes);
         }
         self.completed = true;
+    }
+
+    /// The path that the log shows: raw bytes beyond ASCII could steer the terminal of whoever reads
+    /// it.
+    pub(super) fn shown_path(&self) -> PercentEncode<'_> {
+        utf8_percent_encode(self.target.path(), CONTROLS)
     }
 
     /// The status that the log shows.

@@ -1,23 +1,31 @@
 //! The inside of strings: where a run of plain bytes ends, and what a character's bytes are.
 
-/// Bytes that are looked at in one step of a long run.
-const CHUNK: usize = 128;
-
 /// Bytes that the vectors of the least x86-64 and aarch64 processors hold.
 const LANES: usize = 16;
 
+/// Bytes that are looked at in one step of a long run.
+const CHUNK: usize = 128;
+
+/// Vectors that are looked at before it pays to look at chunks.
+const FEW: u32 = 6;
+
 /// How many bytes from the start are plain: ASCII without quotes, backslashes and controls.
 ///
-/// Most strings end within a few words of 8. Behind a dozen of them, chunks are folded, which the
-/// compiler makes vector code of, up to the chunk in which the run ends.
+/// Most strings end within two vectors.
 #[inline]
 pub(super) fn plain_len(bytes: &[u8]) -> usize {
-    const WORDS: usize = 12;
-    let (short, found) = plain_words(bytes, WORDS);
-    if found {
-        return short;
+    let mut rest = bytes;
+    for _ in 0..FEW {
+        let Some((vector, behind)) = rest.split_first_chunk() else {
+            return bytes.len() - rest.len() + plain_bytes(rest);
+        };
+        let odd = odd_lanes(vector);
+        if odd != 0 {
+            return bytes.len() - rest.len() + odd.trailing_zeros() as usize / 8;
+        }
+        rest = behind;
     }
-    short + plain_chunks(bytes.get(short..).unwrap_or_default())
+    bytes.len() - rest.len() + plain_chunks(rest)
 }
 
 /// The same for what is likely long.
@@ -26,7 +34,19 @@ fn plain_chunks(bytes: &[u8]) -> usize {
     let (chunks, _) = bytes.as_chunks::<CHUNK>();
     let plain = chunks.iter().take_while(|chunk| is_plain_chunk(chunk));
     let len = plain.count() * CHUNK;
-    len + plain_words(bytes.get(len..).unwrap_or_default(), usize::MAX).0
+    let (vectors, tail) = bytes.get(len..).unwrap_or_default().as_chunks();
+    for (index, vector) in vectors.iter().enumerate() {
+        let odd = odd_lanes(vector);
+        if odd != 0 {
+            return len + LANES * index + odd.trailing_zeros() as usize / 8;
+        }
+    }
+    len + LANES * vectors.len() + plain_bytes(tail)
+}
+
+/// The same for what is less than a vector.
+fn plain_bytes(bytes: &[u8]) -> usize {
+    bytes.iter().take_while(|byte| is_plain(**byte)).count()
 }
 
 /// Lane by lane, so that only the end of a chunk puts the lanes together.
@@ -41,24 +61,10 @@ fn is_plain_chunk(chunk: &[u8; CHUNK]) -> bool {
     u128::from_ne_bytes(odd) == 0
 }
 
-/// The same for so many words at most, and whether the run ends there. What is less than a word at
-/// the end of the bytes goes byte by byte.
+/// The bytes that aren't plain, the first lowest: the compiler makes vector code of it.
 #[inline]
-fn plain_words(bytes: &[u8], most: usize) -> (usize, bool) {
-    let (words, tail) = bytes.as_chunks::<8>();
-    let mut len = 0;
-    for word in words.iter().take(most) {
-        let odd = odd_bytes(word);
-        if odd != 0 {
-            return (len + odd.trailing_zeros() as usize / 8, true);
-        }
-        len += 8;
-    }
-    if words.len() >= most {
-        return (len, false);
-    }
-    let plain = tail.iter().take_while(|byte| is_plain(**byte)).count();
-    (len + plain, true)
+fn odd_lanes(vector: &[u8; LANES]) -> u128 {
+    u128::from_le_bytes(vector.map(|byte| if is_plain(byte) { 0 } else { 0xFF }))
 }
 
 /// Whether a byte is plain. Read as signed, all beyond ASCII are below the controls. No short
@@ -72,20 +78,6 @@ pub(super) const fn is_plain(byte: u8) -> bool {
 
 /// Makes 0x20 of a quote, and nothing below 0x21 of any other plain byte.
 const QUOTE_TO_CONTROL: u8 = b'"' ^ 0x20;
-
-/// The bytes of a word that aren't plain: the lowest bit set belongs to the first of them. (A
-/// borrow may mark later bytes wrongly, never one before the first.)
-#[inline]
-const fn odd_bytes(word: &[u8; 8]) -> u64 {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = ONES << 7;
-    let word = u64::from_le_bytes(*word);
-    let turned = word ^ (ONES * QUOTE_TO_CONTROL as u64);
-    let quote_or_control = turned.wrapping_sub(ONES * 0x21) & !turned;
-    let backslash = word ^ (ONES * b'\\' as u64);
-    let backslash = backslash.wrapping_sub(ONES) & !backslash;
-    (word | quote_or_control | backslash) & HIGH
-}
 
 /// The length of the character that begins here, if its bytes are UTF-8 (Unicode, table 3-7).
 #[inline]

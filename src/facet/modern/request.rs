@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
+use http::Uri;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use crate::facet::{
@@ -34,14 +35,15 @@ const NOT_PCHAR: &AsciiSet = &NON_ALPHANUMERIC
 
 /// The path that a call is posted to.
 #[must_use]
-pub fn request_path(call: &FacetCall<'_>) -> String {
+pub fn request_path(call: &FacetCall<'_>) -> Uri {
     let (facet, method) = (call.facet.as_str(), call.method.as_str());
     let mut path = String::with_capacity(2 + facet.len() + method.len());
     for name in [facet, method] {
         path.push('/');
         path.extend(utf8_percent_encode(name, NOT_PCHAR));
     }
-    path
+    // Percent-encoded and short, so it is always one.
+    Uri::from_maybe_shared(Bytes::from(path)).unwrap_or_default()
 }
 
 /// The body that a call is posted with. `source` is the buffer that the call was read from.
