@@ -5,14 +5,11 @@ use std::sync::{
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-use prometheus::IntGauge;
-
 /// What all calls together may hold.
 #[derive(Debug)]
 pub(super) struct Budget {
     limit: u64,
     held: AtomicU64,
-    gauge: IntGauge,
 }
 
 /// Bytes that one call holds, given back on drop.
@@ -27,12 +24,16 @@ pub(super) struct Held {
 pub(super) struct OverBudget;
 
 impl Budget {
-    pub(super) const fn new(limit: u64, gauge: IntGauge) -> Self {
+    pub(super) const fn new(limit: u64) -> Self {
         Self {
             limit,
             held: AtomicU64::new(0),
-            gauge,
         }
+    }
+
+    /// What all calls hold now.
+    pub(super) fn held(&self) -> u64 {
+        self.held.load(Relaxed)
     }
 
     /// Nothing yet; see [`Held::grow`].
@@ -56,9 +57,6 @@ impl Held {
             .fetch_update(Relaxed, Relaxed, within)
             .map_err(|_| OverBudget)?;
         self.bytes += bytes;
-        self.budget
-            .gauge
-            .add(i64::try_from(bytes).unwrap_or(i64::MAX));
         Ok(())
     }
 }
@@ -66,9 +64,6 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         self.budget.held.fetch_sub(self.bytes, Relaxed);
-        self.budget
-            .gauge
-            .sub(i64::try_from(self.bytes).unwrap_or(i64::MAX));
     }
 }
 
@@ -78,17 +73,16 @@ mod tests {
 
     #[test]
     fn what_is_held_never_passes_the_limit_and_comes_back() {
-        let gauge = IntGauge::new("held", "held").unwrap();
-        let budget = Arc::new(Budget::new(10, gauge.clone()));
+        let budget = Arc::new(Budget::new(10));
         let mut one = budget.begin();
         one.grow(6).unwrap();
         let mut two = budget.begin();
         assert!(two.grow(5).is_err());
         two.grow(4).unwrap();
-        assert_eq!(gauge.get(), 10);
+        assert_eq!(budget.held(), 10);
         drop(one);
         two.grow(6).unwrap();
         drop(two);
-        assert_eq!(gauge.get(), 0);
+        assert_eq!(budget.held(), 0);
     }
 }

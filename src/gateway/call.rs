@@ -31,7 +31,7 @@ pub(super) async fn legacy_call(
     record.decoded = true;
     record.target = modern::request_path(&envelope.call);
 
-    let env = connection.thread.env_of(&envelope, record.began)?;
+    let env = connection.thread.env_of(&envelope, record)?;
     record.digest = Some(env.digest);
     let mut headers = head.headers;
     let backend = gateway.backend_for(Some(&env), &headers)?;

@@ -94,16 +94,18 @@ impl<'a> Destination<'a> {
                 Some(run)
             }
         };
-        let queued = Queued::begin(&metrics.queued_calls);
-        let instance = Arc::clone(&self.instance);
-        let lease = Lease::acquire(instance, run, waited_from, deadline.at()).await;
-        drop(queued);
+        let lease = match Lease::of_free_place(&self.instance, run, waited_from) {
+            Ok(lease) => Ok(lease),
+            Err(run) => {
+                let _queued = Queued::begin(&metrics.queued_calls);
+                Lease::acquire(Arc::clone(&self.instance), run, deadline.at()).await
+            }
+        };
         let until = match &lease {
             Ok(lease) => lease.admitted(),
             Err(_) => Instant::now(),
         };
-        record.queued = until.saturating_duration_since(waited_from);
-        metrics.queue_seconds.observe(record.queued.as_secs_f64());
+        record.queued = Some(until.saturating_duration_since(waited_from));
         lease.map_err(error::not_admitted)
     }
 

@@ -122,7 +122,7 @@ pub(super) async fn serve(
             .is_some_and(|value| value == "1")
         && gateway.trusts(connection.peer);
     let has_body = !body.is_end_stream();
-    let mut record = CallRecord::begin(gateway, client, &head, connection.peer);
+    let mut record = CallRecord::begin(&connection.thread, client, &head, connection.peer);
     let answer = match room(&connection) {
         Err(failure) => Err(failure),
         Ok(()) => match route {
@@ -230,6 +230,8 @@ fn health(gateway: &Gateway) -> Response<Pieces> {
 fn metrics(gateway: &Gateway) -> Response<Pieces> {
     let instances = i64::try_from(gateway.table.len()).unwrap_or(i64::MAX);
     gateway.metrics.hot_envs.set(instances);
+    let held = i64::try_from(gateway.budget.held()).unwrap_or(i64::MAX);
+    gateway.metrics.body_bytes_held.set(held);
     match gateway.metrics.render() {
         Ok((text, content_type)) => {
             let mut answer = plain_text(StatusCode::OK, "");

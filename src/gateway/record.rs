@@ -10,13 +10,13 @@ use percent_encoding::{CONTROLS, PercentEncode, utf8_percent_encode};
 
 use super::{
     access_log, budget::Held, client_body::StreamError, drain::Phase, forwarded::Ids,
-    state::Gateway,
+    thread::Thread,
 };
 use crate::{
     backend::{Backend, Sent},
     env::EnvDigest,
     facet::ErrorNumber,
-    telemetry::{CallOutcome, Client},
+    telemetry::{CallOutcome, Client, EndedCall},
 };
 
 /// nginx's status for a client that left before its answer.
@@ -26,7 +26,7 @@ const CLIENT_CLOSED_REQUEST: u16 = 499;
 /// become of it.
 #[derive(Debug)]
 pub(super) struct CallRecord {
-    gateway: Arc<Gateway>,
+    thread: Arc<Thread>,
     pub(super) index: u64,
     pub(super) began: Instant,
     pub(super) client: Client,
@@ -41,10 +41,12 @@ pub(super) struct CallRecord {
     pub(super) member: Option<Arc<str>>,
     /// Whether the call could be read: the reference counts only those.
     pub(super) decoded: bool,
+    /// Whether its raw env text was known.
+    pub(super) env_was_known: Option<bool>,
     /// What it waited for its instance to start.
     pub(super) starting: Duration,
-    pub(super) queued: Duration,
-    pub(super) connecting: Duration,
+    pub(super) queued: Option<Duration>,
+    pub(super) connecting: Option<Duration>,
     /// From sending the call until its whole answer was there.
     pub(super) execution: Option<Duration>,
     pub(super) answer_bytes: u64,
@@ -61,15 +63,15 @@ pub(super) struct CallRecord {
 /// slow reader's answer takes memory, and holds up the end.
 #[derive(Debug)]
 pub(super) struct UnderWay {
-    gateway: Arc<Gateway>,
+    thread: Arc<Thread>,
     held: Option<Held>,
 }
 
 impl UnderWay {
-    fn begin(gateway: &Arc<Gateway>) -> Self {
-        gateway.drain.call_began();
+    fn begin(thread: &Arc<Thread>) -> Self {
+        thread.gateway.drain.call_began();
         Self {
-            gateway: Arc::clone(gateway),
+            thread: Arc::clone(thread),
             held: None,
         }
     }
@@ -79,21 +81,22 @@ impl Drop for UnderWay {
     fn drop(&mut self) {
         // Given back before the call has ended: then nothing of it is left.
         self.held = None;
-        self.gateway.drain.call_ended();
+        self.thread.gateway.drain.call_ended();
     }
 }
 
 impl CallRecord {
     pub(super) fn begin(
-        gateway: &Arc<Gateway>,
+        thread: &Arc<Thread>,
         client: Client,
         head: &request::Parts,
         peer: Option<std::net::IpAddr>,
     ) -> Box<Self> {
+        let gateway = &thread.gateway;
         gateway.metrics.calls_in_flight.inc();
         Box::new(Self {
-            gateway: Arc::clone(gateway),
             index: gateway.next_request_index(),
+            thread: Arc::clone(thread),
             began: Instant::now(),
             client,
             method: head.method.clone(),
@@ -104,16 +107,17 @@ impl CallRecord {
             backend: None,
             member: None,
             decoded: false,
+            env_was_known: None,
             starting: Duration::ZERO,
-            queued: Duration::ZERO,
-            connecting: Duration::ZERO,
+            queued: None,
+            connecting: None,
             execution: None,
             answer_bytes: 0,
             sent_bytes: 0,
             status: None,
             outcome: CallOutcome::ClientGone,
             error: None,
-            under_way: Some(UnderWay::begin(gateway)),
+            under_way: Some(UnderWay::begin(thread)),
             sent_at: None,
             completed: false,
         })
@@ -122,9 +126,7 @@ impl CallRecord {
     /// The call was written to a member.
     pub(super) fn sent_to_backend(&mut self, sent: &Sent) {
         self.sent_at = Some(sent.sent_at);
-        self.connecting = sent.connect_wait;
-        let waited = self.connecting.as_secs_f64();
-        self.gateway.metrics.connect_seconds.observe(waited);
+        self.connecting = Some(sent.connect_wait);
     }
 
     /// The whole answer is there.
@@ -134,10 +136,6 @@ impl CallRecord {
             .map_or(Duration::ZERO, |sent_at| sent_at.elapsed());
         self.execution = Some(execution);
         self.answer_bytes = bytes as u64;
-        self.gateway
-            .metrics
-            .upstream_seconds
-            .observe(execution.as_secs_f64());
         execution
     }
 
@@ -160,7 +158,8 @@ impl CallRecord {
             StreamError::CutShort(_) => ErrorNumber::InvalidAnswer,
             StreamError::TimedOut => ErrorNumber::BackendTimeout,
         });
-        self.gateway
+        self.thread
+            .gateway
             .metrics
             .error(self.error.unwrap_or(ErrorNumber::Internal));
         self.completed = true;
@@ -193,20 +192,26 @@ impl CallRecord {
 
 impl Drop for CallRecord {
     fn drop(&mut self) {
+        let gateway = &self.thread.gateway;
         if !self.completed {
-            self.outcome = match self.gateway.drain.phase() {
+            self.outcome = match gateway.drain.phase() {
                 Phase::Closing => CallOutcome::CutOff,
                 Phase::Serving | Phase::Draining => CallOutcome::ClientGone,
             };
         }
-        let metrics = &self.gateway.metrics;
-        metrics.calls_in_flight.dec();
-        let backend = self.backend.as_ref().map(|backend| backend.dialect);
-        metrics.call_ended(self.client, backend, self.outcome);
-        if self.decoded {
-            metrics.worker_call(self.execution.unwrap_or_default(), self.answer_bytes);
-        }
-        if let Some(log) = &self.gateway.access_log {
+        gateway.metrics.calls_in_flight.dec();
+        self.thread.tally.call_ended(&EndedCall {
+            client: self.client,
+            backend: self.backend.as_ref().map(|backend| backend.dialect),
+            outcome: self.outcome,
+            queued: self.queued,
+            connecting: self.connecting,
+            execution: self.execution,
+            answer_bytes: self.answer_bytes,
+            decoded: self.decoded,
+            env_was_known: self.env_was_known,
+        });
+        if let Some(log) = &gateway.access_log {
             access_log::write(log, self);
         }
     }

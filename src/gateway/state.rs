@@ -123,10 +123,7 @@ impl Gateway {
                 &metrics,
             )
         });
-        let budget = Budget::new(
-            setup.config.max_body_memory.as_u64(),
-            metrics.body_bytes_held.clone(),
-        );
+        let budget = Budget::new(setup.config.max_body_memory.as_u64());
         Ok(Self {
             drain: Drain::default(),
             access_log,
@@ -155,8 +152,10 @@ impl Gateway {
         &self.digests
     }
 
+    /// Which call it is, for the access log; 0 where there is none.
     pub(super) fn next_request_index(&self) -> u64 {
-        self.requests.fetch_add(1, Relaxed)
+        let log = self.access_log.as_ref();
+        log.map_or(0, |_| self.requests.fetch_add(1, Relaxed))
     }
 
     pub(super) fn routes(&self) -> Arc<Routes> {

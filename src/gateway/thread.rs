@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 
 use super::{
     error::{self, Failure},
+    record::CallRecord,
     state::Gateway,
 };
 use crate::{
@@ -19,6 +20,7 @@ use crate::{
     env::{EnvLookup, EnvString},
     facet::{ErrorNumber, legacy::Envelope},
     instances::HotEnv,
+    telemetry::Tally,
 };
 
 /// Bytes of the texts that one thread recognises without parsing them, for each env that may be
@@ -36,6 +38,7 @@ const KNOWN_FOR: Duration = Duration::from_secs(600);
 pub(super) struct Thread {
     pub(super) gateway: Arc<Gateway>,
     pub(super) pool: Arc<Pool>,
+    pub(super) tally: Arc<Tally>,
     known: Mutex<EnvLookup<Known>>,
     began: Instant,
 }
@@ -62,6 +65,7 @@ impl Thread {
         let max_bytes = max_bytes.max(LEAST_KNOWN_TEXT_BYTES);
         let known = Mutex::new(EnvLookup::new(max_texts, max_bytes));
         Self {
+            tally: gateway.metrics.tally(),
             gateway,
             pool: Arc::default(),
             known,
@@ -73,19 +77,20 @@ impl Thread {
     pub(super) fn env_of(
         &self,
         envelope: &Envelope<'_>,
-        now: Instant,
+        record: &mut CallRecord,
     ) -> Result<Arc<HotEnv>, Failure> {
+        let now = record.began;
         let gateway = &*self.gateway;
         let Some(raw) = &envelope.env else {
             let env = gateway.deployment_in_force().cloned();
             return env.ok_or_else(|| Failure::new(ErrorNumber::Internal, "no env is in force"));
         };
         if let Some(known) = self.known.lock().get(raw.as_bytes()) {
-            gateway.metrics.env_lookup_hits.inc();
+            record.env_was_known = Some(true);
             known.last_used.store(self.seconds(now), Relaxed);
             return Ok(Arc::clone(&known.env));
         }
-        gateway.metrics.env_lookup_misses.inc();
+        record.env_was_known = Some(false);
         let text = envelope.env_text()?;
         let env = EnvString::parse(&text).map_err(|error| error::invalid_env(&error))?;
         let hot = HotEnv::new(env, gateway.digests());

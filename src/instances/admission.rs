@@ -160,24 +160,40 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// Waits until the instance takes another call, at most until `deadline`; `now` is about now.
-    /// Its process isn't retired meanwhile. Dropping the future gives up the place in the queue.
+    /// A place that is free `now`. Else gives `run` back.
+    ///
+    /// # Errors
+    /// All places are taken.
+    pub fn of_free_place(
+        instance: &Arc<Instance>,
+        run: Option<RunLease>,
+        now: Instant,
+    ) -> Result<Self, Option<RunLease>> {
+        match instance.admission.free_permit() {
+            Some(permit) => Ok(Self {
+                instance: Arc::clone(instance),
+                admitted: now,
+                _permit: permit,
+                run,
+            }),
+            None => Err(run),
+        }
+    }
+
+    /// Waits until the instance takes another call, at most until `deadline`. Its process isn't
+    /// retired meanwhile. Dropping the future gives up the place in the queue.
     ///
     /// # Errors
     /// [`AdmissionError`].
     pub async fn acquire(
         instance: Arc<Instance>,
         run: Option<RunLease>,
-        now: Instant,
         deadline: Instant,
     ) -> Result<Self, AdmissionError> {
-        let (permit, admitted) = match instance.admission.free_permit() {
-            Some(permit) => (permit, now),
-            None => (instance.admission.permit(deadline).await?, Instant::now()),
-        };
+        let permit = instance.admission.permit(deadline).await?;
         Ok(Self {
             instance,
-            admitted,
+            admitted: Instant::now(),
             _permit: permit,
             run,
         })

@@ -4,8 +4,9 @@
 //! that an existing dashboard keeps working: CONTRACT 8) and `envgate_*`. Labels come from small
 //! closed sets; no label grows with the number of envs.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use parking_lot::Mutex;
 use prometheus::{
     Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder,
@@ -14,9 +15,10 @@ use prometheus::{
 use super::{
     instance_metrics::InstanceMetrics,
     system,
+    tally::{Tally, call_labels},
     worker_metrics::{Labels, SystemMetrics, WorkerMetrics},
 };
-use crate::facet::{Dialect, ErrorNumber};
+use crate::facet::ErrorNumber;
 
 /// Who called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +32,7 @@ pub enum Client {
 }
 
 impl Client {
-    const ALL: [Self; 3] = [Self::Legacy, Self::Modern, Self::Plain];
+    pub(super) const ALL: [Self; 3] = [Self::Legacy, Self::Modern, Self::Plain];
 
     /// Its name in metrics and the access log.
     #[must_use]
@@ -63,7 +65,7 @@ pub enum CallOutcome {
 }
 
 impl CallOutcome {
-    const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 7] = [
         Self::Ok,
         Self::Exception,
         Self::Passed,
@@ -97,18 +99,19 @@ const SECONDS: [f64; 14] = [
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    worker: WorkerMetrics,
+    pub(super) worker: WorkerMetrics,
     system: SystemMetrics,
+    tallies: Mutex<Vec<Arc<Tally>>>,
     /// Of instances that have processes.
     pub instances: InstanceMetrics,
-    calls: Vec<IntCounter>,
+    pub(super) calls: Vec<IntCounter>,
     errors: Vec<IntCounter>,
     /// Time calls spent in their env's queue.
-    pub queue_seconds: Histogram,
+    pub(super) queue_seconds: Histogram,
     /// Time calls waited for a member and a connection to it.
-    pub connect_seconds: Histogram,
+    pub(super) connect_seconds: Histogram,
     /// Time from sending a call to the backend until its whole answer was there.
-    pub upstream_seconds: Histogram,
+    pub(super) upstream_seconds: Histogram,
     /// Calls waiting in the queues of their envs.
     pub queued_calls: IntGauge,
     /// Calls that have been taken and not yet answered.
@@ -116,9 +119,9 @@ pub struct Metrics {
     /// Entries in the table of instances.
     pub hot_envs: IntGauge,
     /// Raw env texts found without parsing.
-    pub env_lookup_hits: IntCounter,
+    pub(super) env_lookup_hits: IntCounter,
     /// Raw env texts that had to be parsed.
-    pub env_lookup_misses: IntCounter,
+    pub(super) env_lookup_misses: IntCounter,
     /// Client connections open now.
     pub connections: IntGauge,
     /// Client connections accepted.
@@ -143,8 +146,6 @@ pub struct Metrics {
     pub log_dropped_total: IntCounter,
 }
 
-const BACKENDS: [Option<Dialect>; 3] = [None, Some(Dialect::Legacy), Some(Dialect::Modern)];
-
 impl Metrics {
     /// Registers everything.
     ///
@@ -161,19 +162,8 @@ impl Metrics {
             &["client", "backend_dialect", "outcome"],
         )?;
         r.register(Box::new(calls.clone()))?;
-        let mut call_handles = Vec::new();
-        for client in Client::ALL {
-            for backend in BACKENDS {
-                for outcome in CallOutcome::ALL {
-                    let backend = backend.map_or("none", Dialect::name);
-                    call_handles.push(calls.with_label_values(&[
-                        client.name(),
-                        backend,
-                        outcome.name(),
-                    ]));
-                }
-            }
-        }
+        let call_handles = call_labels().map(|labels| calls.with_label_values(&labels));
+        let call_handles = call_handles.collect();
         let errors = IntCounterVec::new(
             Opts::new(
                 "envgate_errors_total",
@@ -190,6 +180,7 @@ impl Metrics {
             worker: WorkerMetrics::new(r, labels)?,
             system: SystemMetrics::new(r, labels)?,
             instances: InstanceMetrics::new(r, &SECONDS)?,
+            tallies: Mutex::default(),
             calls: call_handles,
             errors: error_handles,
             queue_seconds: histogram(
@@ -283,25 +274,11 @@ impl Metrics {
         })
     }
 
-    /// Counts a call that has ended.
-    pub fn call_ended(&self, client: Client, backend: Option<Dialect>, outcome: CallOutcome) {
-        let backend = BACKENDS
-            .iter()
-            .position(|&known| known == backend)
-            .unwrap_or(0);
-        let index = (client as usize * BACKENDS.len() + backend) * CallOutcome::ALL.len()
-            + outcome as usize;
-        if let Some(handle) = self.calls.get(index) {
-            handle.inc();
-        }
-    }
-
-    /// Counts a decoded call in the reference's way: execution time only (0 for a refused one),
-    /// bytes of the backend's answer.
-    pub fn worker_call(&self, execution: Duration, answer_bytes: u64) {
-        self.worker.requests.inc();
-        self.worker.duration_seconds.inc_by(execution.as_secs_f64());
-        self.worker.response_bytes.inc_by(answer_bytes);
+    /// What a thread counts its calls with.
+    pub fn tally(&self) -> Arc<Tally> {
+        let tally = Arc::new(Tally::new(self));
+        self.tallies.lock().push(Arc::clone(&tally));
+        tally
     }
 
     /// Counts an answer that the gateway made itself.
@@ -326,6 +303,9 @@ impl Metrics {
     /// Only where a metric is malformed: a fault of the program.
     pub fn render(&self) -> Result<(Vec<u8>, &'static str), prometheus::Error> {
         self.system.read();
+        for tally in &*self.tallies.lock() {
+            tally.collect(self);
+        }
         let mut text = Vec::with_capacity(16 * 1024);
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok((text, prometheus::TEXT_FORMAT))
@@ -372,42 +352,13 @@ mod tests {
     }
 
     #[test]
-    fn the_references_names_carry_its_labels() {
-        let labels = Labels {
-            environment: Some("e-1".into()),
-            backend: Some(String::new()),
-        };
-        let metrics = Metrics::new(&labels).unwrap();
-        metrics.worker_call(Duration::from_millis(500), 138);
-        metrics.worker_call(Duration::ZERO, 0);
-        let text = rendered(&metrics);
-        assert!(
-            text.contains("worker_requests_total{environment=\"e-1\"} 2\n"),
-            "{text}"
-        );
-        assert!(text.contains("worker_request_duration_seconds_total{environment=\"e-1\"} 0.5\n"));
-        assert!(text.contains("worker_request_response_bytes_total{environment=\"e-1\"} 138\n"));
-        assert!(text.contains("worker_cpu_utilization{environment=\"e-1\",window=\"5m\"} 0\n"));
-    }
-
-    #[test]
-    fn a_call_is_counted_under_its_own_labels() {
+    fn an_error_is_counted_under_its_number() {
         let metrics = Metrics::new(&Labels::default()).unwrap();
-        metrics.call_ended(
-            Client::Modern,
-            Some(Dialect::Legacy),
-            CallOutcome::Exception,
-        );
         metrics.error(ErrorNumber::QueueFull);
         let text = rendered(&metrics);
-        let call = "envgate_calls_total{backend_dialect=\"legacy\",client=\"modern\",outcome=\"exception\"} 1\n";
-        assert!(text.contains(call), "{text}");
-        assert!(text.contains("envgate_errors_total{number=\"2000\"} 1\n"));
-        assert_eq!(
-            text.lines()
-                .filter(|line| line.starts_with("envgate_calls_total") && line.ends_with(" 1"))
-                .count(),
-            1
+        assert!(
+            text.contains("envgate_errors_total{number=\"2000\"} 1\n"),
+            "{text}"
         );
     }
 }

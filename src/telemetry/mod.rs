@@ -10,10 +10,12 @@ mod line_writer;
 mod logs;
 mod metrics;
 mod system;
+mod tally;
 mod worker_metrics;
 
 pub use limiter::Limiter;
 pub use line_writer::LineWriter;
 pub use logs::{Config, Format, WriteBehind, close as close_log, init, write_behind};
 pub use metrics::{CallOutcome, Client, Metrics};
+pub use tally::{EndedCall, Tally};
 pub use worker_metrics::Labels;
