@@ -119,6 +119,7 @@ impl<'a> Destination<'a> {
     ) -> Result<Sent, Failure> {
         let peer = self.connection.peer_value.as_ref();
         forwarded::add(request.headers_mut(), &record.ids, peer);
+        self.connection.thread.gather().await;
         let pool = &self.connection.thread.pool;
         let admitted = lease.admitted();
         let sent = match (&self.backend.workers, &mut lease.run) {

@@ -1,7 +1,7 @@
 //! What is remembered of a call until it has ended: for the metrics and the access log.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
@@ -94,6 +94,7 @@ impl CallRecord {
     ) -> Box<Self> {
         let gateway = &thread.gateway;
         gateway.metrics.calls_in_flight.inc();
+        thread.calls.fetch_add(1, Relaxed);
         Box::new(Self {
             index: gateway.next_request_index(),
             thread: Arc::clone(thread),
@@ -200,6 +201,7 @@ impl Drop for CallRecord {
             };
         }
         gateway.metrics.calls_in_flight.dec();
+        self.thread.calls.fetch_sub(1, Relaxed);
         self.thread.tally.call_ended(&EndedCall {
             client: self.client,
             backend: self.backend.as_ref().map(|backend| backend.dialect),
