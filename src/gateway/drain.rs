@@ -1,49 +1,70 @@
 //! How the gateway ends: calls under way are finished, new ones are told to go elsewhere.
 
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::{
+    future::{Future, poll_fn},
+    mem,
+    pin::pin,
+    sync::atomic::{
+        AtomicU8, AtomicUsize,
+        Ordering::{Relaxed, SeqCst},
+    },
+    task::Poll,
+};
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
 /// Where the gateway is on its way out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
     /// It serves.
-    Serving,
+    Serving = 0,
     /// It finishes what runs; connections are still accepted, calls refused (1000).
-    Draining,
+    Draining = 1,
     /// What is left is closed.
-    Closing,
+    Closing = 2,
 }
 
 /// The phase, and the calls that hold up the next one.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Drain {
-    phase: watch::Sender<Phase>,
+    /// A [`Phase`].
+    phase: AtomicU8,
+    closes: Notify,
     calls: AtomicUsize,
     last_call_ended: Notify,
 }
 
-impl Default for Drain {
-    fn default() -> Self {
-        Self {
-            phase: watch::Sender::new(Phase::Serving),
-            calls: AtomicUsize::new(0),
-            last_call_ended: Notify::new(),
-        }
-    }
-}
-
 impl Drain {
     pub(super) fn phase(&self) -> Phase {
-        *self.phase.borrow()
+        match self.phase.load(SeqCst) {
+            0 => Phase::Serving,
+            1 => Phase::Draining,
+            _ => Phase::Closing,
+        }
     }
 
     pub(super) fn enter(&self, phase: Phase) {
-        self.phase.send_replace(phase);
+        self.phase.store(phase as u8, SeqCst);
+        if phase == Phase::Closing {
+            self.closes.notify_waiters();
+        }
     }
 
-    pub(super) fn subscribe(&self) -> watch::Receiver<Phase> {
-        self.phase.subscribe()
+    /// Waits until what is left is to be closed. Each connection asks for it whenever it is woken, so
+    /// only the first time costs more than a look: it enters the task, which must stay the same.
+    pub(super) async fn closing(&self) {
+        let mut closes = pin!(self.closes.notified());
+        let mut is_entered = false;
+        poll_fn(|cx| {
+            if self.phase() == Phase::Closing {
+                return Poll::Ready(());
+            }
+            if mem::replace(&mut is_entered, true) {
+                return Poll::Pending;
+            }
+            closes.as_mut().poll(cx)
+        })
+        .await;
     }
 
     /// A call begins; it must be followed by [`Drain::call_ended`] once its answer has left.

@@ -1,7 +1,7 @@
 //! The data path: listeners, connections, routing, the call, its answer.
 //!
 //! The way of a call through these files: `server` accepts, `threads` gives the connection to a
-//! thread, `socket` keeps its time, `edge` sees the request first, `route` says what it is,
+//! thread, `resting` serves what comes on it, `socket` keeps its time, `edge` sees the request first, `route` says what it is,
 //! `call` (a legacy client's) or `modern_call` (a modern one's) takes it to its `destination` and
 //! the `whole_answer` back, `error` answers what fails, `client_body` hands the answer out, `record` remembers
 //! it for the metrics and the `access_log`.
@@ -25,6 +25,7 @@ mod modern_call;
 mod record;
 mod reload;
 mod request_body;
+mod resting;
 mod route;
 mod server;
 mod socket;

@@ -17,6 +17,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -24,11 +25,16 @@ use tokio::{
 };
 
 use super::{Config, record::UnderWay};
-use crate::backend::Stream;
+use crate::backend::{Elapsed, Stream};
 
 /// How long a connection that is closed before its request was read goes on reading: closed at
 /// once, the kernel would reset it and the client could lose the answer that says why.
 const LINGER: Duration = Duration::from_secs(5);
+
+/// How long a connection waits for its next request until it is only a socket again. A busy one is
+/// woken for nothing that often at most; one that calls less often pays for hyper's buffers anew
+/// each time, which is little beside so long a rest.
+const REST: Duration = Duration::from_secs(1);
 
 /// How long a client may take.
 #[derive(Debug, Clone, Copy)]
@@ -56,6 +62,10 @@ pub(super) struct Stage {
     /// A [`WaitsFor`] in the lowest two bits, above it how often that has changed.
     state: AtomicU32,
     lingers: AtomicBool,
+    /// The socket has waited for the next request for long enough to part from hyper.
+    has_rested: AtomicBool,
+    /// hyper is being asked to give the socket back.
+    is_parting: AtomicBool,
     /// Calls whose answers are written but haven't left; more than one only where requests are
     /// pipelined.
     leaving: Mutex<Vec<UnderWay>>,
@@ -83,6 +93,22 @@ impl Stage {
     /// The answer is on its way to the socket: its call goes on until nothing is left to write.
     pub(super) fn answer_begins_to_leave(&self, call: UnderWay) {
         self.leaving.lock().push(call);
+    }
+
+    /// Whether the connection has come to rest since this was last asked, and nothing has come since.
+    pub(super) fn takes_rest(&self) -> bool {
+        self.has_rested.load(Relaxed)
+            && self.has_rested.swap(false, Relaxed)
+            && self.waits_for() == WaitsFor::NextRequest
+    }
+
+    /// Does what parts hyper from its socket. Meanwhile nothing is read from that, so that hyper gets
+    /// no further than it was, and it isn't shut down.
+    pub(super) fn while_parting<T>(&self, part: impl FnOnce() -> T) -> T {
+        self.is_parting.store(true, Relaxed);
+        let parted = part();
+        self.is_parting.store(false, Relaxed);
+        parted
     }
 
     fn answers_have_left(&self) {
@@ -121,6 +147,8 @@ impl Stage {
 /// The socket and its clock.
 pub(super) struct ClientSocket {
     stream: Stream,
+    /// What has been read of the next request already.
+    unread: Bytes,
     stage: Arc<Stage>,
     patience: Patience,
     timer: Pin<Box<Sleep>>,
@@ -135,6 +163,7 @@ impl ClientSocket {
         let timer = Box::pin(sleep_until(Instant::now() + patience.first_byte));
         Self {
             stream,
+            unread: Bytes::new(),
             stage,
             patience,
             timer,
@@ -142,6 +171,26 @@ impl ClientSocket {
             sending_until: None,
             lingering_until: None,
         }
+    }
+
+    /// Takes the place of what has been read already but was not served.
+    pub(super) fn take_back(&mut self, read: Bytes) {
+        let is_line_end = |byte: &u8| matches!(byte, b'\r' | b'\n');
+        // Empty lines before a request mean nothing (RFC 9112, 2.2): nothing of it has come.
+        if !read.iter().all(is_line_end) {
+            self.unread = read;
+        }
+    }
+
+    /// Ready once something has come, be it the end, or the client has been silent for too long.
+    pub(super) fn poll_come(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Elapsed>> {
+        if !self.unread.is_empty() || self.stream.poll_read_ready(cx).is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        let Some(deadline) = self.silent_until() else {
+            return Poll::Pending;
+        };
+        self.poll_deadline(cx, deadline).map(|()| Err(Elapsed))
     }
 
     /// Ready once `deadline` has passed. The timer is moved only when it must ring earlier or has
@@ -159,12 +208,21 @@ impl ClientSocket {
         Poll::Pending
     }
 
+    /// Whether the next request is waited for since now.
+    fn begins_to_wait(&self) -> bool {
+        let state = self.stage.state.load(Relaxed);
+        self.stage.waits_for() == WaitsFor::NextRequest
+            && self.waiting.is_none_or(|(since, _)| since != state)
+    }
+
     /// Until when the client may stay silent; `None` while a call is under way.
     fn silent_until(&mut self) -> Option<Instant> {
         let patience = match self.stage.waits_for() {
             WaitsFor::FirstByte => self.patience.first_byte,
             WaitsFor::RestOfHead => self.patience.header,
             WaitsFor::EndOfCall => return None,
+            // Until its answer is written a call isn't over.
+            WaitsFor::NextRequest if self.sending_until.is_some() => return None,
             WaitsFor::NextRequest => self.patience.idle,
         };
         let state = self.stage.state.load(Relaxed);
@@ -176,6 +234,28 @@ impl ClientSocket {
                 Some(deadline)
             }
         }
+    }
+
+    /// Ready once the client has been silent for too long. A silence that is a rest is told the stage.
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(deadline) = self.silent_until() else {
+            return Poll::Pending;
+        };
+        let Some(rest) = self.rests_at(deadline) else {
+            return self.poll_deadline(cx, deadline);
+        };
+        ready!(self.poll_deadline(cx, rest));
+        self.stage.has_rested.store(true, Relaxed);
+        Poll::Pending
+    }
+
+    /// When a silence that may last until `deadline` has been a rest; `None` where it is none.
+    fn rests_at(&self, deadline: Instant) -> Option<Instant> {
+        if self.stage.waits_for() != WaitsFor::NextRequest {
+            return None;
+        }
+        let rest_of_idle = self.patience.idle.checked_sub(REST)?;
+        Some(deadline - rest_of_idle)
     }
 
     /// Passes a write's result on, or ends it where the client has taken nothing for too long. A byte
@@ -229,21 +309,24 @@ impl AsyncRead for ClientSocket {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        if this.stage.is_parting.load(Relaxed) {
+            return Poll::Pending;
+        }
         let before = buffer.filled().len();
+        if !this.unread.is_empty() {
+            let now = this.unread.len().min(buffer.remaining());
+            buffer.put_slice(&this.unread.split_to(now));
+            this.stage.bytes_came();
+            return Poll::Ready(Ok(()));
+        }
         if let Poll::Ready(result) = Pin::new(&mut this.stream).poll_read(cx, buffer) {
             if buffer.filled().len() > before {
                 this.stage.bytes_came();
             }
             return Poll::Ready(result);
         }
-        let Some(deadline) = this.silent_until() else {
-            return Poll::Pending;
-        };
-        ready!(this.poll_deadline(cx, deadline));
-        Poll::Ready(Err(io::Error::new(
-            io::ErrorKind::TimedOut,
-            "the client sends no bytes",
-        )))
+        ready!(this.poll_silence(cx));
+        Poll::Ready(Err(too_silent()))
     }
 }
 
@@ -272,15 +355,23 @@ impl AsyncWrite for ClientSocket {
         self.stream.is_write_vectored()
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // A socket has no buffer of its own to flush, and hyper flushes it only once its own is
         // empty.
-        self.stage.answers_have_left();
+        let this = &mut *self;
+        this.stage.answers_have_left();
+        // hyper doesn't read again after a call during which nothing was to be read.
+        if this.begins_to_wait() && this.poll_silence(cx).is_ready() {
+            return Poll::Ready(Err(too_silent()));
+        }
         Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        if this.stage.is_parting.load(Relaxed) {
+            return Poll::Ready(Ok(()));
+        }
         if this.lingering_until.is_none() {
             ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
         }
@@ -289,4 +380,8 @@ impl AsyncWrite for ClientSocket {
         }
         Poll::Ready(Ok(()))
     }
+}
+
+fn too_silent() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "the client sends no bytes")
 }

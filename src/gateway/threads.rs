@@ -11,18 +11,15 @@ use std::{
     time::Duration,
 };
 
-use hyper::{server::conn::http1, service::service_fn};
-use hyper_util::rt::TokioIo;
 use tokio::{
-    sync::{mpsc, watch},
+    sync::mpsc,
     task::JoinSet,
     time::{MissedTickBehavior, interval, timeout},
 };
 
 use super::{
-    drain::Phase,
-    edge::{self, Connection},
-    forwarded,
+    edge::Connection,
+    forwarded, resting,
     socket::{ClientSocket, Patience, Stage},
     state::Gateway,
     thread::Thread,
@@ -75,7 +72,7 @@ async fn run(
     count: Arc<AtomicUsize>,
 ) {
     let mut connections = JoinSet::new();
-    let mut phase = thread.gateway.drain.subscribe();
+    let mut closing = pin!(thread.gateway.drain.closing());
     let mut sweep = interval(Duration::from_secs(1));
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -91,7 +88,7 @@ async fn run(
                 }
             }
             _ = sweep.tick() => thread.sweep(),
-            _ = phase.wait_for(|&phase| phase == Phase::Closing) => break,
+            () = closing.as_mut() => break,
         }
     }
     let all = async { while connections.join_next().await.is_some() {} };
@@ -132,17 +129,9 @@ async fn serve(thread: Arc<Thread>, assigned: Assigned, _open: OpenConnection) {
             return;
         }
     };
-    let config = &thread.gateway.config;
     let stage = Arc::new(Stage::default());
-    let socket = ClientSocket::new(stream, Arc::clone(&stage), Patience::new(config));
-    let mut http = http1::Builder::new();
-    // The socket keeps the time; hyper's own limit would also end connections that rest.
-    http.header_read_timeout(None);
-    // hyper takes no limit below 8 KiB.
-    let head_bytes = usize::try_from(config.max_header_bytes.as_u64()).unwrap_or(usize::MAX);
-    http.max_buf_size(head_bytes.max(8192));
-    http.max_headers(config.max_headers.get());
-    let mut phase = thread.gateway.drain.subscribe();
+    let patience = Patience::new(&thread.gateway.config);
+    let socket = ClientSocket::new(stream, Arc::clone(&stage), patience);
     let connection = Arc::new(Connection {
         thread,
         peer,
@@ -152,27 +141,7 @@ async fn serve(thread: Arc<Thread>, assigned: Assigned, _open: OpenConnection) {
         call_alarm: Arc::default(),
         body_alarm: Arc::default(),
     });
-    let service = service_fn(move |request| edge::serve(Arc::clone(&connection), request));
-    let mut serving = pin!(http.serve_connection(TokioIo::new(socket), service));
-    let ended = tokio::select! {
-        ended = serving.as_mut() => ended,
-        () = closing(&mut phase) => {
-            serving.as_mut().graceful_shutdown();
-            serving.await
-        }
-    };
-    if let Err(error) = ended {
+    if let Err(error) = resting::serve(connection, socket).await {
         tracing::debug!(?peer, %error, "a connection ended early");
-    }
-}
-
-async fn closing(phase: &mut watch::Receiver<Phase>) {
-    if phase
-        .wait_for(|&phase| phase == Phase::Closing)
-        .await
-        .is_err()
-    {
-        // Whoever could close the gateway is gone, and with it this thread's runtime soon.
-        std::future::pending::<()>().await;
     }
 }

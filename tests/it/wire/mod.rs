@@ -4,5 +4,6 @@ mod connections;
 mod deployment;
 mod headers;
 mod prune;
+mod resting;
 mod routing;
 mod streaming;
