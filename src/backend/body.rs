@@ -14,7 +14,6 @@ use crate::facet::Pieces;
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The body of a call: whole in memory, or streamed as the client sends it.
-#[expect(clippy::large_enum_variant, reason = "the large one is the usual one")]
 pub enum CallBody {
     /// Whole; gone once it has been handed on.
     Whole(Option<Pieces>),

@@ -34,11 +34,13 @@ const ROUNDS: u32 = 16;
 pub(super) struct Link {
     pub(super) sender: SendRequest<CallBody>,
     /// `None` once it has ended. Dropped at once, as that is what ends a call that hyper still has.
-    connection: Option<Pin<Box<http1::Connection<TokioIo<Socket>, CallBody>>>>,
+    connection: Option<Pin<Box<Connection>>>,
     pub(super) witness: Arc<Witness>,
     bell: Arc<Bell>,
     waker: Waker,
 }
+
+type Connection = http1::Connection<TokioIo<Socket>, CallBody>;
 
 /// What a link's waker rings.
 #[derive(Debug, Default)]

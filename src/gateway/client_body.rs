@@ -25,7 +25,6 @@ pub(super) struct ClientBody {
     stage: Arc<Stage>,
 }
 
-#[expect(clippy::large_enum_variant, reason = "the large one is the usual one")]
 enum Content {
     Whole(Option<Pieces>),
     Stream(Box<Streamed>),

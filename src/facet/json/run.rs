@@ -49,16 +49,13 @@ fn plain_bytes(bytes: &[u8]) -> usize {
     bytes.iter().take_while(|byte| is_plain(**byte)).count()
 }
 
-/// Lane by lane, so that only the end of a chunk puts the lanes together.
+/// No short circuit: of the fold the compiler makes vector code, about one instruction for two
+/// bytes. (Of a fold lane by lane it makes fifteen times as many.)
 #[inline]
 fn is_plain_chunk(chunk: &[u8; CHUNK]) -> bool {
-    let mut odd = [0u8; LANES];
-    for vector in chunk.as_chunks::<LANES>().0 {
-        for (odd, byte) in odd.iter_mut().zip(vector) {
-            *odd |= u8::from(!is_plain(*byte));
-        }
-    }
-    u128::from_ne_bytes(odd) == 0
+    chunk
+        .iter()
+        .fold(true, |plain, byte| plain & is_plain(*byte))
 }
 
 /// The bytes that aren't plain, the first lowest: the compiler makes vector code of it.
