@@ -4,12 +4,15 @@ use std::{
     future::{Future, poll_fn},
     pin::{Pin, pin},
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
 
 use parking_lot::Mutex;
-use tokio::time::{Sleep, sleep_until};
+use tokio::{
+    task::coop::unconstrained,
+    time::{Sleep, sleep_until},
+};
 
 /// The time is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,18 +22,35 @@ pub struct Elapsed;
 /// earlier or has rung too early: calls that follow one another all end long before their deadlines,
 /// and hardly ever touch it.
 #[derive(Debug, Default)]
-pub struct Alarm(Mutex<Option<Pin<Box<Sleep>>>>);
+pub struct Alarm(Mutex<Option<Armed>>);
+
+#[derive(Debug)]
+struct Armed {
+    timer: Pin<Box<Sleep>>,
+    /// Whom it wakes.
+    task: Waker,
+}
 
 impl Alarm {
     /// Ready once `deadline` has passed.
     pub fn poll(&self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
         let deadline = tokio::time::Instant::from_std(deadline);
-        let mut timer = self.0.lock();
-        let timer = timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        let mut armed = self.0.lock();
+        let armed = armed.get_or_insert_with(|| Armed {
+            timer: Box::pin(sleep_until(deadline)),
+            task: Waker::noop().clone(),
+        });
+        let timer = &mut armed.timer;
+        let wakes_in_time = deadline >= timer.deadline() && !timer.is_elapsed();
+        if wakes_in_time && armed.task.will_wake(cx.waker()) {
+            return Poll::Pending;
+        }
+        armed.task.clone_from(cx.waker());
         if deadline < timer.deadline() {
             timer.as_mut().reset(deadline);
         }
-        while timer.as_mut().poll(cx).is_ready() {
+        // Without a budget: a poll that runs out of it would leave the timer without a waker.
+        while pin!(unconstrained(timer.as_mut())).poll(cx).is_ready() {
             if tokio::time::Instant::now() >= deadline {
                 return Poll::Ready(());
             }

@@ -6,7 +6,6 @@
 //! next request.
 
 use std::{
-    future::Future,
     io,
     pin::Pin,
     sync::{
@@ -21,11 +20,11 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    time::{Instant, Sleep, sleep_until},
+    time::Instant,
 };
 
 use super::{Config, record::UnderWay};
-use crate::backend::{Elapsed, Stream};
+use crate::backend::{Alarm, Elapsed, Stream};
 
 /// How long a connection that is closed before its request was read goes on reading: closed at
 /// once, the kernel would reset it and the client could lose the answer that says why.
@@ -151,7 +150,7 @@ pub(super) struct ClientSocket {
     unread: Bytes,
     stage: Arc<Stage>,
     patience: Patience,
-    timer: Pin<Box<Sleep>>,
+    alarm: Alarm,
     /// The stage that the client was last waited for in, and until when.
     waiting: Option<(u32, Instant)>,
     sending_until: Option<Instant>,
@@ -160,13 +159,12 @@ pub(super) struct ClientSocket {
 
 impl ClientSocket {
     pub(super) fn new(stream: Stream, stage: Arc<Stage>, patience: Patience) -> Self {
-        let timer = Box::pin(sleep_until(Instant::now() + patience.first_byte));
         Self {
             stream,
             unread: Bytes::new(),
             stage,
             patience,
-            timer,
+            alarm: Alarm::default(),
             waiting: None,
             sending_until: None,
             lingering_until: None,
@@ -193,19 +191,8 @@ impl ClientSocket {
         self.poll_deadline(cx, deadline).map(|()| Err(Elapsed))
     }
 
-    /// Ready once `deadline` has passed. The timer is moved only when it must ring earlier or has
-    /// rung too early, so a busy connection hardly ever touches it.
-    fn poll_deadline(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
-        if deadline < self.timer.deadline() {
-            self.timer.as_mut().reset(deadline);
-        }
-        while self.timer.as_mut().poll(cx).is_ready() {
-            if Instant::now() >= deadline {
-                return Poll::Ready(());
-            }
-            self.timer.as_mut().reset(deadline);
-        }
-        Poll::Pending
+    fn poll_deadline(&self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
+        self.alarm.poll(cx, deadline.into_std())
     }
 
     /// Whether the next request is waited for since now.
