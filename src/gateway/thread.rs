@@ -1,6 +1,7 @@
 //! What each worker thread has for itself: connections to members, and the env texts it knows.
 
 use std::{
+    hint::black_box,
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
@@ -127,9 +128,17 @@ impl Thread {
     /// Lets go of what nobody has used for a while.
     pub(super) fn sweep(&self) {
         self.pool.sweep();
+        give_back_memory();
         let now = self.seconds(Instant::now());
         let is_stale =
             |known: &Known| now.saturating_sub(known.last_used.load(Relaxed)) > KNOWN_FOR.as_secs();
         self.known.lock().forget_while(is_stale);
     }
+}
+
+/// The allocator gives freed pages back to the system a second later, but only as another page is
+/// freed, which a thread that rests never does.
+fn give_back_memory() {
+    const PAGE: usize = 1 << 20;
+    drop(black_box(Vec::<u8>::with_capacity(PAGE)));
 }
