@@ -74,7 +74,7 @@ fn passes(found: &legacy::Envelope<'_>, expected: &Call<'_>, body: &Bytes, json:
         modern_body,
         format!("{{\"arguments\":{}}}", expected.arguments)
     );
-    let path = modern::request_path(&found.call);
+    let path = modern::request_path(&found.call).to_string();
     assert!(path.bytes().all(|byte| byte.is_ascii_graphic()), "{path}");
     let cookie = found.call.session.as_deref().map(session::cookie_header);
     let cookies = cookie.iter().map(|cookie| cookie.as_bytes());
