@@ -245,6 +245,15 @@ impl Body for AnswerBody {
     }
 }
 
+impl Drop for AnswerBody {
+    fn drop(&mut self) {
+        // Of a body that is empty nobody asks for more.
+        if self.incoming.is_end_stream() {
+            self.finish();
+        }
+    }
+}
+
 impl std::fmt::Debug for AnswerBody {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("AnswerBody")

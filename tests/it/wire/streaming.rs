@@ -137,6 +137,30 @@ fn an_answer_without_a_body_is_no_client_that_left() {
 }
 
 #[test]
+fn an_answer_without_a_body_leaves_its_connection_for_the_next_call() {
+    let answers = [
+        "HTTP/1.1 204 No Content\r\n\r\n",
+        "HTTP/1.1 304 Not Modified\r\n\r\n",
+        "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+    ];
+    let scripts = answers.map(|answer| vec![Step::Raw(answer.into())]);
+    let backend = Backend::start(scripts.into());
+    let gateway = Gateway::before(&[&backend.url()], "[gateway]\nthreads = 1");
+    let mut client = Client::connect(&gateway);
+    for answer in answers {
+        let status = client.call(&Call::modern()).status();
+        assert!(
+            answer.contains(&status.to_string()),
+            "{status} for {answer}"
+        );
+    }
+    let seen = backend.wait_seen(answers.len());
+    assert!(seen.iter().all(|seen| seen.connection == 0), "{seen:?}");
+}
+
+#[test]
 fn an_answer_before_the_end_of_the_request_reaches_who_still_sends() {
     let (listener, url) = listening();
     let gateway = Gateway::before(&[&url], "");
