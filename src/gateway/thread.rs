@@ -80,7 +80,7 @@ impl Thread {
 
     /// Lets the other calls that can go on do so first: what they all write then leaves together.
     ///
-    /// To wake a peer that sleeps is the dearest part of a write, and one that still reads what came
+    /// To wake a peer that sleeps is a large part of a write, and one that still reads what came
     /// before isn't asleep (bench/NOTES.md).
     pub(super) async fn gather(&self) {
         if self.calls.load(Relaxed) > 1 {
