@@ -133,11 +133,7 @@ impl PiecesBuilder {
 
     /// A text as a JSON string, with its quotes.
     pub(super) fn string(&mut self, text: &str) -> &mut Self {
-        let is_escaped = |byte: u8| byte < b' ' || matches!(byte, b'"' | b'\\');
-        if text.bytes().any(is_escaped) {
-            return self.text(&json_string(text));
-        }
-        self.text("\"").text(text).text("\"")
+        self.text(&json_string(text))
     }
 
     /// Bytes that stay where they are, if they are many.

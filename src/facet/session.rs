@@ -45,12 +45,7 @@ pub fn set_cookie(session: &str, now: SystemTime) -> HeaderValue {
 fn named_cookie(session: &str) -> String {
     let mut cookie = String::with_capacity(START.len() + 3 * session.len() + 1);
     cookie.push_str(START);
-    // The framework's own ids have nothing to encode.
-    if session.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-        cookie.push_str(session);
-    } else {
-        cookie.extend(utf8_percent_encode(session, RESERVED));
-    }
+    cookie.extend(utf8_percent_encode(session, RESERVED));
     cookie
 }
 
